@@ -12,34 +12,52 @@ value must only mean something: a port is a port, a window is a window.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zedi import contract
 from zedi.errors import ZediError
 
 ENVIRONMENTS_DIRECTORY: Final = Path("environments")
 
-_TIME = r"([01]\d|2[0-3]):[0-5]\d"
-_WEEKDAY = r"(mon|tue|wed|thu|fri|sat|sun)"
+_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d"
+_WEEKDAY: Final = "(mon|tue|wed|thu|fri|sat|sun)"
+
+
+def _form(pattern: str, form: str) -> AfterValidator:
+    """Text that matches `pattern` as a whole; `form` is what people are told that was expected."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"expected {form}")
+        return text
+
+    return AfterValidator(check)
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=0)]
 Seconds = Annotated[int, Field(ge=0)]
 Capacity = Annotated[float, Field(ge=0)]
 """Aurora capacity units (ACU)."""
-DailyWindow = Annotated[str, Field(pattern=rf"^{_TIME}-{_TIME}$", description="hh:mm-hh:mm, UTC")]
+DailyWindow = Annotated[str, _form(f"{_TIME}-{_TIME}", "a window like 03:00-04:00 (UTC)")]
 WeeklyWindow = Annotated[
-    str,
-    Field(pattern=rf"^{_WEEKDAY}:{_TIME}-{_WEEKDAY}:{_TIME}$", description="ddd:hh:mm-ddd:hh:mm, UTC"),
+    str, _form(f"{_WEEKDAY}:{_TIME}-{_WEEKDAY}:{_TIME}", "a window like sun:04:00-sun:05:00 (UTC)")
 ]
-Url = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$", description="http:// or https:// address")]
-Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$", description="an address without a path")]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=24)]
+Url = Annotated[str, _form(r"https?://[^/\s]+(/\S*)?", "an http:// or https:// address")]
+Origin = Annotated[str, _form(r"https?://[^/\s]+", "an http:// or https:// address without a path")]
+Name = Annotated[
+    str,
+    Field(max_length=24),
+    _form("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case letters, digits and single dashes, a letter first"),
+]
+Identifier = Annotated[str, _form("[a-z][a-z0-9_]*", "a PostgreSQL name: a-z, 0-9 and _, a letter first")]
 
 
 class SettingsError(ZediError):
@@ -74,15 +92,15 @@ class Security(_Table):
 
 
 class Database(_Table):
-    engine_version: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$", description="15 or 15.12")] = "15"
+    engine_version: Annotated[str, _form(r"\d+(\.\d+)?", "a version like 15 or 15.12")] = "15"
     """A major (resolved at deploy time to the newest that AWS offers) or an exact version."""
     min_acu: Capacity = 0.5
     max_acu: Capacity = 4.0
     instances: Annotated[int, Field(ge=1, le=16)] = 1
     """The first is the writer, the rest are readers."""
     port: Port = 5432
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)] = "zedi"
-    master_username: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=16)] = "zedi_admin"
+    name: Annotated[Identifier, Field(max_length=63)] = "zedi"
+    master_username: Annotated[Identifier, Field(max_length=16)] = "zedi_admin"
     backup_retention_days: Annotated[int, Field(ge=1, le=35)] = 7
     backup_window: DailyWindow = "03:00-04:00"
     maintenance_window: WeeklyWindow = "sun:04:00-sun:05:00"
@@ -97,8 +115,10 @@ class Database(_Table):
 
 
 class Cache(_Table):
-    engine_version: Annotated[str, Field(pattern=r"^\d+\.\d+$", description="7.1")] = "7.1"
-    node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$")] = "cache.t4g.micro"
+    engine_version: Annotated[str, _form(r"\d+\.\d+", "a version like 7.1")] = "7.1"
+    node_type: Annotated[str, _form(r"cache\.[a-z0-9]+\.[a-z0-9]+", "a type like cache.t4g.micro")] = (
+        "cache.t4g.micro"
+    )
     nodes: Annotated[int, Field(ge=1, le=6)] = 1
     port: Port = 6379
     maintenance_window: WeeklyWindow = "sun:05:00-sun:06:00"
@@ -184,7 +204,7 @@ class Embedded(_Table):
 
 class Settings(_Table):
     name: Name
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] = "ap-northeast-1"
+    region: Annotated[str, _form(r"[a-z]{2}(-[a-z]+)+-\d", "a region like ap-northeast-1")] = "ap-northeast-1"
     networking: Networking = Networking()
     security: Security = Security()
     database: Database = Database()
@@ -263,12 +283,14 @@ def _problem(detail: Any) -> str:
         case "extra_forbidden":
             known = _keys_of(location[:-1])
             near = difflib.get_close_matches(location[-1], known, n=1)
-            hint = f"did you mean {'.'.join((*location[:-1], near[0]))}?" if near else f"known: {', '.join(known)}"
+            hint = (
+                f"did you mean {'.'.join((*location[:-1], near[0]))}?"
+                if near
+                else f"known: {', '.join(known)}"
+            )
             return f"    {key}: there is no such key; {hint}"
         case "missing":
             return f"    {key}: is missing"
-        case "string_pattern_mismatch":
-            return f"    {key}: {value!r} is not of the expected form {_form_of(location)}"
         case _:
             return f"    {key}: {value!r}: {detail['msg'].removeprefix('Value error, ')}"
 
@@ -302,18 +324,3 @@ def _table_in(annotation: Any) -> type[BaseModel] | None:
 def _keys_of(location: tuple[str, ...]) -> list[str]:
     model = _model_at(location)
     return sorted(model.model_fields) if model else []
-
-
-def _form_of(location: tuple[str, ...]) -> str:
-    owner = location[:-1]
-    name = location[-1]
-    if name.isdigit():
-        owner, name = owner[:-1], owner[-1]
-    model = _model_at(owner)
-    field = model.model_fields.get(name) if model else None
-    if field is None:
-        return ""
-    if field.description:
-        return field.description
-    pattern = next((p for m in field.metadata if (p := getattr(m, "pattern", None))), None)
-    return str(pattern or "")

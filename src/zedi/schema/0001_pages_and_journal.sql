@@ -4,9 +4,9 @@ CREATE TABLE pages (
     title      text NOT NULL DEFAULT '',
     owner      text NOT NULL, -- the user's `sub` in the user pool
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz -- set: the page is nobody's to open; its text is kept all the same
 );
-CREATE INDEX pages_by_update ON pages (updated_at DESC, id);
 
 -- The head of a document's journal. `seq` is the number of its newest update: it is counted here, under
 -- this row's lock, in the transaction that appends. So a document's numbers have no gaps, and what carries

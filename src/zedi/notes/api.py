@@ -1,0 +1,232 @@
+"""The HTTP API as a Starlette application.
+
+    GET    /health                  200 while the database answers, else 503
+    GET    /api/pages[?after=C]     {"pages": [page], "next": C | null}, the newest change first
+    POST   /api/pages {"title"?}    201 page
+    GET    /api/pages/{id}          page
+    PATCH  /api/pages/{id} {"title"} page
+    DELETE /api/pages/{id}          204
+
+Every call but /health carries `Authorization: Bearer {token of the user pool}`. A page is
+{"id", "title", "owner", "created_at", "updated_at"}, times in ISO 8601. What is wrong is answered as
+{"error": {"code", "message"}}: 400 invalid, 401 unauthorized, 404 not_found, 413 too_large,
+503 unavailable (with Retry-After).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from zedi import contract
+from zedi.notes import pages
+from zedi.realtime.access import TokenError, TokenVerifier, User
+
+MAX_BODY: Final = 64 * 1024
+"""Bytes of a request's body."""
+ACQUIRE_TIMEOUT: Final = 5.0
+"""Seconds to wait for a connection before the answer is 503."""
+
+log = logging.getLogger(__name__)
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class ApiError(Exception):
+    """An answer that is an error: status, a code for programs, a sentence for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class Api:
+    """The handlers, over one pool of connections and one verifier of tokens."""
+
+    def __init__(self, pool: asyncpg.Pool, verifier: TokenVerifier) -> None:
+        self._pool = pool
+        self._verifier = verifier
+
+    def application(self, lifespan: Lifespan | None = None) -> Starlette:
+        routes = [
+            Route(contract.HEALTH_PATH, self.health),
+            Mount(
+                contract.API_PATH,
+                routes=[
+                    Route("/pages", self.list, methods=["GET"]),
+                    Route("/pages", self.create, methods=["POST"]),
+                    Route("/pages/{page:uuid}", self.get, methods=["GET"]),
+                    Route("/pages/{page:uuid}", self.rename, methods=["PATCH"]),
+                    Route("/pages/{page:uuid}", self.delete, methods=["DELETE"]),
+                ],
+            ),
+        ]
+        handlers: dict[Any, Any] = {
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            asyncpg.PostgresError: _database_error,
+            asyncpg.InterfaceError: _database_error,
+            OSError: _database_error,
+            TimeoutError: _database_error,
+        }
+        return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+
+    async def health(self, request: Request) -> Response:
+        try:
+            async with self._connection() as connection:
+                await connection.fetchval("SELECT 1", timeout=ACQUIRE_TIMEOUT)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            return JSONResponse({"ready": False, "database": str(error) or type(error).__name__}, 503)
+        return JSONResponse({"ready": True, "database": "ok"})
+
+    async def list(self, request: Request) -> Response:
+        await self._user(request)
+        after = _cursor(request.query_params.get("after"))
+        async with self._connection() as connection:
+            found = await pages.list_pages(connection, after)
+        last = found[-1] if len(found) == pages.MAX_LISTED else None
+        return JSONResponse(
+            {"pages": [_json(page) for page in found], "next": _encode_cursor(last) if last else None}
+        )
+
+    async def create(self, request: Request) -> Response:
+        user = await self._user(request)
+        title = _title(await _body(request), default="")
+        async with self._connection() as connection:
+            page = await pages.create_page(connection, title, user.sub)
+        return JSONResponse(_json(page), 201, {"Location": f"{contract.API_PATH}/pages/{page.id}"})
+
+    async def get(self, request: Request) -> Response:
+        await self._user(request)
+        async with self._connection() as connection:
+            return _found(await pages.get_page(connection, _page_id(request)))
+
+    async def rename(self, request: Request) -> Response:
+        await self._user(request)
+        title = _title(await _body(request))
+        async with self._connection() as connection:
+            return _found(await pages.rename_page(connection, _page_id(request), title))
+
+    async def delete(self, request: Request) -> Response:
+        await self._user(request)
+        async with self._connection() as connection:
+            if not await pages.delete_page(connection, _page_id(request)):
+                raise ApiError(404, "not_found", "There is no such page.")
+        return Response(status_code=204)
+
+    async def _user(self, request: Request) -> User:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise ApiError(401, "unauthorized", "Send a token of the user pool: Authorization: Bearer …")
+        try:
+            return await self._verifier.verify(token.strip())
+        except TokenError as error:
+            raise ApiError(401, "unauthorized", str(error)) from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[pages.Connection]:
+        async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+            yield connection
+
+
+def _json(page: pages.Page) -> dict[str, str]:
+    return {
+        "id": str(page.id),
+        "title": page.title,
+        "owner": page.owner,
+        "created_at": page.created_at.isoformat(),
+        "updated_at": page.updated_at.isoformat(),
+    }
+
+
+def _found(page: pages.Page | None) -> Response:
+    if page is None:
+        raise ApiError(404, "not_found", "There is no such page.")
+    return JSONResponse(_json(page))
+
+
+def _page_id(request: Request) -> UUID:
+    page: UUID = request.path_params["page"]
+    return page
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object that the request carries; an empty body is an empty object."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise ApiError(413, "too_large", f"A request may carry {MAX_BODY} bytes.")
+    if not body:
+        return {}
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise ApiError(400, "invalid", f"The body is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ApiError(400, "invalid", "The body must be a JSON object.")
+    return data
+
+
+def _title(data: dict[str, Any], default: str | None = None) -> str:
+    title = data.get("title", default)
+    if not isinstance(title, str):
+        raise ApiError(400, "invalid", "title: a string is expected.")
+    # One line of text: line breaks become spaces; what cannot be shown, or stored (NUL, lone halves of
+    # surrogate pairs), is left out.
+    title = " ".join("".join(c for c in title if c.isprintable() or c.isspace()).split())
+    if len(title) > pages.MAX_TITLE:
+        raise ApiError(400, "invalid", f"title: {pages.MAX_TITLE} characters at most, not {len(title)}.")
+    return title
+
+
+def _encode_cursor(page: pages.Page) -> str:
+    return base64.urlsafe_b64encode(f"{page.updated_at.isoformat()} {page.id}".encode()).decode()
+
+
+def _cursor(text: str | None) -> pages.Cursor | None:
+    if text is None:
+        return None
+    try:
+        time, _, page = base64.urlsafe_b64decode(text).decode().partition(" ")
+        return pages.Cursor(datetime.fromisoformat(time), UUID(page))
+    except ValueError as error:
+        raise ApiError(400, "invalid", "after: give what `next` said.") from error
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+async def _api_error(request: Request, error: ApiError) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return _error(error.status, error.code, error.message, headers)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    return _error(error.status_code, code, error.detail, dict(error.headers or {}))
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, ClientDisconnect):
+        raise error
+    log.error("database", extra={"event": "database_error", "path": request.url.path, "error": repr(error)})
+    message = "The database does not answer. Nothing was changed; try again in a moment."
+    return _error(503, "unavailable", message, {"Retry-After": "2"})
