@@ -56,6 +56,11 @@ DRAIN_SECONDS: Final = "DRAIN_SECONDS"
 
 # Custom metrics, written as embedded-metric log lines.
 METRIC_NAMESPACE: Final = "Zedi"
+METRIC_DIMENSION: Final = "Environment"
+"""The one dimension of every metric; its value is that of ZEDI_ENVIRONMENT."""
+METRIC_PERIOD: Final = 60
+"""Seconds between two readings of a gauge: each task writes one a period, so that their sum over one
+period is the total of all tasks, and their average the load of one."""
 METRIC_CONNECTIONS: Final = "Connections"
 """Open WebSockets of one task (gauge)."""
 METRIC_DOCUMENTS: Final = "ActiveDocuments"

@@ -1,0 +1,5 @@
+"""`python -m zedi.cli` is `zedi`."""
+
+from zedi.cli import main
+
+main()
