@@ -1,11 +1,19 @@
 """How templates reach AWS (or the embedded one): through the same code, the same change sets.
 
-    target      where: a region and its API, and the boto3 clients for it
+    target      where: a region, an account and an API, and the boto3 clients for it
     facts       what a phase needs and no earlier phase outputs: token keys, engine version, image
     plan        what will happen, as frozen data: one change set a phase
-    execute     makes it happen, and tells every event to whoever listens
+    execute     one phase: proposes a change set, carries it out, follows its events to the end
+    rollout     all phases in order, side by side where they can be: `deploy`
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
+    events      what a listener is told meanwhile
 
 May import: settings, contract, phases, errors. Prints nothing: progress goes to a listener.
 """
+
+from zedi.errors import ZediError
+
+
+class DeployError(ZediError):
+    """AWS refused something, cannot be asked, or a stack is in a state that needs a hand."""

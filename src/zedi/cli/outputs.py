@@ -1,0 +1,42 @@
+"""`zedi outputs`: what is deployed, by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from zedi.settings import ENVIRONMENTS_DIRECTORY
+
+
+@click.command()
+@click.argument("environment")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; lists stay lists.")
+@click.option(
+    "--environments",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ENVIRONMENTS_DIRECTORY,
+    show_default=True,
+    help="Folder of the files of settings.",
+)
+def outputs(environment: str, as_json: bool, environments: Path) -> None:
+    """Print the outputs of what is deployed in ENVIRONMENT, in the order of the phases.
+
+    ENVIRONMENT is a name (dev) or the path of a .toml file.
+    """
+    from zedi import settings
+    from zedi.deploy import outputs as deployed
+    from zedi.deploy.target import target_of
+
+    chosen = settings.load(environment, environments)
+    found = deployed.outputs(chosen, target_of(chosen))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if not found:
+        click.echo(f"Nothing is deployed in {chosen.name}. Deploy it: zedi deploy {environment}", err=True)
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        click.echo(f"{name:<{width}}  {value if isinstance(value, str) else ', '.join(value)}")

@@ -1,0 +1,297 @@
+"""All phases in order, side by side where they do not need each other.
+
+    each phase      template -> parameters (outputs of earlier phases, facts) -> change set -> followed
+    after cdn       the user pool learns the front end's address when it is new; the front end is published
+
+A phase that fails stops what would come after it; what runs beside it comes to its own end first, because AWS
+goes on with it in any case. The same command then goes on from there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import Final
+
+from zedi.deploy import DeployError, execute, facts, publish
+from zedi.deploy.events import (
+    Event,
+    FrontEndPublished,
+    Listener,
+    PhaseDone,
+    PhaseFailed,
+    PhaseNote,
+    PhasePlanned,
+    PhaseStarted,
+)
+from zedi.deploy.execute import Request
+from zedi.deploy.outputs import deployed_stacks, named
+from zedi.deploy.plan import PhasePlan
+from zedi.deploy.publish import File, Published
+from zedi.deploy.stacks import describe
+from zedi.deploy.target import Target, asking
+from zedi.errors import ZediError
+from zedi.phases import PHASES, Phase, render, stack_name
+from zedi.phases.tags import labels
+from zedi.settings import Settings
+
+SECURITY: Final = "security"
+CDN: Final = "cdn"
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    plan: PhasePlan
+    """What was done; its action is `none` where there was nothing to do."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeployResult:
+    outputs: Mapping[str, str | list[str]]
+    """Of every phase that is deployed now, by the names people use."""
+    phases: tuple[PhaseResult, ...]
+    """In the order in which they ended; security stands there twice when it had to learn a new address."""
+    published: Published | None
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether this deploy did anything."""
+        uploaded = self.published is not None and bool(self.published.uploaded or self.published.deleted)
+        return uploaded or any(result.plan.action != "none" for result in self.phases)
+
+
+def deploy(
+    settings: Settings,
+    target: Target,
+    *,
+    listener: Listener,
+    through: str | None = None,
+    only: str | None = None,
+    accept_loss: bool = False,
+    web: Traversable | None = None,
+    phases: Sequence[Phase] = PHASES,
+) -> DeployResult:
+    """Deploys all phases; or those up to and including `through`; or `only` one.
+
+    Args:
+        listener: is told what happens, one event at a time, from several threads.
+        accept_loss: go on where something that holds data is removed or replaced. The embedded AWS is
+            never asked for this: what its resources hold is kept by real servers beside it.
+        web: the built front end, where it is not the one in this package.
+
+    Raises:
+        DeployError: the first failure, when everything that had begun has ended.
+        KeyboardInterrupt: as it came; what AWS has begun goes on, and the same call goes on from there.
+    """
+    return _Rollout(settings, target, listener, accept_loss, phases).run(chosen(phases, through, only), web)
+
+
+def chosen(phases: Sequence[Phase], through: str | None = None, only: str | None = None) -> tuple[Phase, ...]:
+    """The phases that a deploy is about, in order. Raises DeployError for a name that no phase has."""
+    by_name = {phase.name: phase for phase in phases}
+    name = only or through
+    if name is None:
+        return tuple(phases)
+    if name not in by_name:
+        near = difflib.get_close_matches(name, by_name, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise DeployError(
+            f"phase {name}", "there is no such phase", f"{hint}There are: {', '.join(by_name)}."
+        )
+    if only is not None:
+        return (by_name[name],)
+    needed = {name, *before(by_name, name)}
+    return tuple(phase for phase in phases if phase.name in needed)
+
+
+def before(phases: Mapping[str, Phase], name: str) -> set[str]:
+    """Every phase that must be deployed before the one of that name."""
+    direct = {earlier for earlier in phases[name].after if earlier in phases}
+    return direct.union(*(before(phases, earlier) for earlier in direct))
+
+
+class _Rollout:
+    def __init__(
+        self,
+        settings: Settings,
+        target: Target,
+        listener: Listener,
+        accept_loss: bool,
+        phases: Sequence[Phase],
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._listener = listener
+        self._telling = threading.Lock()
+        self._accept_loss = accept_loss or target.embedded
+        self._phases = {phase.name: phase for phase in phases}
+        self._outputs: dict[str, Mapping[str, str]] = {}
+        """Of the phases that are deployed, by phase. Each thread writes its own phase's."""
+        self._results: list[PhaseResult] = []
+        self._published: Published | None = None
+        self._stop = threading.Event()
+
+    def run(self, phases: Sequence[Phase], web: Traversable | None) -> DeployResult:
+        began = time.monotonic()
+        coming = {phase.name for phase in phases}
+        files = publish.built(web) if CDN in coming else []
+        others = [phase for phase in self._phases.values() if phase.name not in coming]
+        for name, stack in deployed_stacks(self._settings, self._target, others).items():
+            self._outputs[name] = stack.outputs
+        self._need_what_is_before(phases)
+        self._side_by_side(phases, files)
+        return DeployResult(
+            outputs={
+                name: value
+                for phase in self._phases
+                for name, value in named(self._outputs.get(phase, {})).items()
+            },
+            phases=tuple(self._results),
+            published=self._published,
+            seconds=time.monotonic() - began,
+        )
+
+    def _need_what_is_before(self, phases: Sequence[Phase]) -> None:
+        coming = {phase.name for phase in phases}
+        for phase in phases:
+            missing = [name for name in phase.after if name not in coming and name not in self._outputs]
+            if missing:
+                raise DeployError(
+                    f"phase {phase.name}",
+                    f"what it needs is not deployed yet: {', '.join(missing)}",
+                    f"Deploy that too: zedi deploy {self._settings.name} --through {phase.name}",
+                )
+
+    def _side_by_side(self, phases: Sequence[Phase], files: Sequence[File]) -> None:
+        waiting = {phase.name: set(phase.after) & {other.name for other in phases} for phase in phases}
+        running: dict[Future[None], str] = {}
+        failures: list[BaseException] = []
+        with ThreadPoolExecutor(max(1, len(phases)), thread_name_prefix="deploy") as threads:
+            try:
+                while True:
+                    ready = [name for name, needs in waiting.items() if not needs] if not failures else []
+                    for name in ready:
+                        del waiting[name]
+                        running[threads.submit(self._phase, name, files)] = name
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        name = running.pop(future)
+                        error = future.exception()
+                        if error is not None:
+                            failures.append(error)
+                        for needs in waiting.values():
+                            needs.discard(name)
+            except BaseException:
+                self._stop.set()
+                raise
+        if failures:
+            raise failures[0]
+
+    def _phase(self, name: str, files: Sequence[File]) -> None:
+        """In a thread of its own: one phase, and what belongs to it."""
+        try:
+            with asking(self._target, name):
+                self._outputs[name] = self._stack(name)
+                if name == CDN:
+                    self._tell_the_user_pool()
+                    self._publish(files)
+        except ZediError as error:
+            self._tell(PhaseFailed(name, error))
+            raise
+
+    def _stack(self, name: str) -> Mapping[str, str]:
+        began = time.monotonic()
+        stack = stack_name(self._settings, name)
+        self._tell(PhaseStarted(name, stack))
+        template = self._phases[name].build(self._settings)
+        request = Request(
+            phase=name,
+            stack=stack,
+            template=render(template),
+            parameters=self._parameters(name, template.to_dict().get("Parameters", {})),
+            tags=labels(self._settings),
+        )
+        planned = execute.propose(self._target, request, self._tell, self._stop)
+        self._tell(PhasePlanned(name, planned))
+        self._refuse_loss(planned)
+        execute.carry_out(self._target, planned, self._tell, self._stop)
+        found = describe(self._target, stack)
+        if found is None:
+            raise DeployError(name, f"{stack} was deleted meanwhile", "Run the same command again.")
+        result = PhaseResult(planned, time.monotonic() - began)
+        self._results.append(result)
+        self._tell(PhaseDone(name, planned, result.seconds))
+        return found.outputs
+
+    def _parameters(self, name: str, declared: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+        given = self._given(name)
+        values: dict[str, str] = {}
+        for parameter, declaration in declared.items():
+            if parameter in given:
+                values[parameter] = given[parameter]
+            elif parameter in facts.FACTS:
+                values[parameter] = facts.FACTS[parameter](self._settings, self._target, given)
+            elif "Default" not in declaration:
+                raise DeployError(
+                    name,
+                    f"its parameter {parameter} is neither an output of an earlier phase nor a known fact",
+                    "Deploy the earlier phases anew; if it stays, this version of Zedi is at fault.",
+                )
+        return values
+
+    def _given(self, name: str) -> dict[str, str]:
+        """The outputs of every phase before this one, by their names in the templates."""
+        given: dict[str, str] = {}
+        for earlier in before(self._phases, name):
+            given |= self._outputs.get(earlier, {})
+        return given
+
+    def _refuse_loss(self, planned: PhasePlan) -> None:
+        lost = planned.losses
+        if not lost or self._accept_loss:
+            return
+        lines = [
+            f"    {change.logical_id} ({change.type}) "
+            + (
+                "is removed"
+                if change.action == "remove"
+                else "is replaced by a new one"
+                if change.replacement == "always"
+                else "may be replaced by a new one"
+            )
+            for change in lost
+        ]
+        raise DeployError(
+            planned.phase,
+            "\n".join(["this would lose data:", *lines]),
+            f"If that is meant: zedi deploy {self._settings.name} --accept-loss. Nothing was changed.",
+        )
+
+    def _tell_the_user_pool(self) -> None:
+        """Sign-in may only lead back to addresses that the user pool knows, and CloudFront's is new."""
+        if self._settings.cdn.public_url is not None or SECURITY not in self._outputs:
+            return
+        security = describe(self._target, stack_name(self._settings, SECURITY))
+        url = self._outputs[CDN].get("FrontendUrl", "")
+        if security is None or security.parameters.get("FrontendUrl", url) == url:
+            return
+        self._tell(PhaseNote(CDN, f"sign-in learns the front end's address: {url}"))
+        self._outputs[SECURITY] = self._stack(SECURITY)
+
+    def _publish(self, files: Iterable[File]) -> None:
+        outputs = {**self._given(CDN), **self._outputs[CDN]}
+        self._published = publish.publish(self._settings, self._target, outputs, files)
+        done = self._published
+        self._tell(FrontEndPublished(len(done.uploaded), len(done.unchanged), len(done.deleted)))
+
+    def _tell(self, event: Event) -> None:
+        with self._telling:
+            self._listener(event)
