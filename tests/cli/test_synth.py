@@ -19,7 +19,7 @@ def test_writes_one_file_a_phase(tmp_path: Path) -> None:
     """Every phase's file holds its template, and is told of."""
     folder = tmp_path / "deep" / "out"
     result = CliRunner().invoke(
-        synth, ["dev", "--output", str(folder), "--environments", str(ENVIRONMENTS)], catch_exceptions=False
+        synth, [str(ENVIRONMENTS / "dev.toml"), "--output", str(folder)], catch_exceptions=False
     )
     assert result.exit_code == 0
     chosen = settings.load("dev", ENVIRONMENTS)
@@ -51,7 +51,7 @@ def test_unknown_environment_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"deve\.toml: there is no such file\n  Did you mean dev\?"):
         CliRunner().invoke(
             synth,
-            ["deve", "--output", str(out), "--environments", str(ENVIRONMENTS)],
+            ["deve", "--output", str(out)],
             catch_exceptions=False,
         )
     assert not out.exists()

@@ -7,12 +7,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-
-from zedi.settings import ENVIRONMENTS_DIRECTORY
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,16 +31,7 @@ _STACK_TYPE: Final = "AWS::CloudFormation::Stack"
 @click.option(
     "--accept-loss", is_flag=True, help="Go on where something that holds data is removed or replaced."
 )
-@click.option(
-    "--environments",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=ENVIRONMENTS_DIRECTORY,
-    show_default=True,
-    help="Folder of the files of settings.",
-)
-def deploy(
-    environment: str, through: str | None, only: str | None, accept_loss: bool, environments: Path
-) -> None:
+def deploy(environment: str, through: str | None, only: str | None, accept_loss: bool) -> None:
     """Bring what is deployed in ENVIRONMENT in line with its settings.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. What each phase will change is shown before it
@@ -61,7 +49,7 @@ def deploy(
     if through is not None and only is not None:
         raise click.UsageError("Say --through or --only, not both.")
     phases = chosen(PHASES, through, only)  # a wrong name is said before anybody is asked
-    wanted = settings.load(environment, environments)
+    wanted = settings.load(environment)
     target = target_of(wanted)
     place = target.endpoint_url or f"account {target.account}, {target.region}"
     click.echo(f"{wanted.prefix} → {place}")

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
-
-from zedi.settings import ENVIRONMENTS_DIRECTORY
 
 
 @click.command()
 @click.argument("environment")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; lists stay lists.")
-@click.option(
-    "--environments",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=ENVIRONMENTS_DIRECTORY,
-    show_default=True,
-    help="Folder of the files of settings.",
-)
-def outputs(environment: str, as_json: bool, environments: Path) -> None:
+def outputs(environment: str, as_json: bool) -> None:
     """Print the outputs of what is deployed in ENVIRONMENT, in the order of the phases.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file.
@@ -29,7 +19,7 @@ def outputs(environment: str, as_json: bool, environments: Path) -> None:
     from zedi.deploy import outputs as deployed
     from zedi.deploy.target import target_of
 
-    chosen = settings.load(environment, environments)
+    chosen = settings.load(environment)
     found = deployed.outputs(chosen, target_of(chosen))
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import click
 
-from zedi import settings
-from zedi.settings import ENVIRONMENTS_DIRECTORY
-
 
 @click.command()
 @click.argument("environment")
@@ -19,21 +16,15 @@ from zedi.settings import ENVIRONMENTS_DIRECTORY
     required=True,
     help="Folder to write to; made when it is not there.",
 )
-@click.option(
-    "--environments",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=ENVIRONMENTS_DIRECTORY,
-    show_default=True,
-    help="Folder of the files of settings.",
-)
-def synth(environment: str, output: Path, environments: Path) -> None:
+def synth(environment: str, output: Path) -> None:
     """Write the templates of ENVIRONMENT, one JSON file a phase.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file.
     """
+    from zedi import settings
     from zedi.phases import PHASES, render
 
-    chosen = settings.load(environment, environments)
+    chosen = settings.load(environment)
     output.mkdir(parents=True, exist_ok=True)
     for phase in PHASES:
         compact = render(phase.build(chosen))
