@@ -135,7 +135,7 @@ class Api:
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "unauthorized", "Send a token of the user pool: Authorization: Bearer …")
         try:
-            return await self._verifier.verify(token.strip())
+            return await self._verifier.authenticate(token.strip())
         except TokenError as error:
             raise ApiError(401, "unauthorized", str(error)) from error
 

@@ -1,0 +1,312 @@
+"""Between tasks: numbered publish and subscribe over Redis, which may lose anything at any moment.
+
+A task subscribes to the documents that it has open, one channel each, and publishes what it has committed,
+with the journal's numbers; so a receiver sees a gap and reads the journal. Awareness and stateless messages
+cross too. Nothing here is needed for correctness: without Redis a task works alone, and whenever the
+connection comes back every open document catches up from the journal, and says how far it is, so that
+others learn what was never published.
+
+A message is ``varuint kind · 8 bytes task id · payload``. What waits to be published is bounded; past the
+bound it is thrown away, and heads are published instead once there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final, NamedTuple, Protocol
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from zedi.realtime import wire
+from zedi.realtime.log import Log
+
+TASK_ID_BYTES: Final = 8
+WAITING_BYTES: Final = 8 * 1024 * 1024
+BATCH_MESSAGES: Final = 500
+CONNECT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 5.0
+SUBSCRIBE_SECONDS: Final = 1.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_CHANNEL: Final = b"zedi:"
+_CONTROL: Final = b"zedi-task:"
+"""A task's own channel, subscribed to all the time: a pub/sub connection without any cannot be read."""
+
+AWAY: Final = (OSError, TimeoutError, exceptions.RedisError)
+
+
+class Updates(NamedTuple):
+    """Committed updates, numbered from `first` on."""
+
+    first: int
+    updates: list[bytes]
+
+
+class Head(NamedTuple):
+    """The sender has seen everything up to this number."""
+
+    number: int
+
+
+class Presences(NamedTuple):
+    present: list[wire.Presence]
+
+
+class Stateless(NamedTuple):
+    payload: str
+
+
+class PresenceQuery(NamedTuple):
+    """Who is present at your side?"""
+
+
+Message = Updates | Head | Presences | Stateless | PresenceQuery
+
+_UPDATES: Final = 1
+_HEAD: Final = 2
+_PRESENCES: Final = 3
+_STATELESS: Final = 4
+_QUERY: Final = 5
+
+
+def decode(data: bytes) -> tuple[bytes, Message]:
+    """Task id and message. Raises wire.WireError: the channel may carry what an older release wrote."""
+    reader = wire.Reader(data)
+    kind = reader.varuint("kind")
+    task = reader.varbytes("task")
+    message: Message
+    match kind:
+        case 1:
+            first = reader.varuint("first")
+            count = reader.varuint("count")
+            message = Updates(first, [reader.varbytes("update") for _ in range(count)])
+        case 2:
+            message = Head(reader.varuint("number"))
+        case 3:
+            message = Presences(wire.decode_awareness(reader.varbytes("awareness")))
+        case 4:
+            message = Stateless(reader.varstring("payload"))
+        case 5:
+            message = PresenceQuery()
+        case _:
+            raise wire.WireError("kind", f"{kind} is not known")
+    reader.finish("message")
+    return task, message
+
+
+class Receiver(Protocol):
+    """What comes of the fan-out. Implemented by the hub; nothing here waits."""
+
+    def received(self, document: str, task: bytes, message: Message) -> None: ...
+    def reconnected(self) -> None:
+        """Anything may have been missed, and anything may have been left unsaid."""
+
+
+class Fanout:
+    """Publishes and receives for one task. `task` is its id, TASK_ID_BYTES long."""
+
+    def __init__(self, url: str, task: bytes, log: Log) -> None:
+        self._url = url
+        self._task = wire.varbytes(task)
+        self._id = task
+        self._log = log
+        self._documents: dict[str, asyncio.Event] = {}
+        """What is subscribed to, or will be; the event says that it is."""
+        self._changes: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
+        self._outgoing: list[tuple[bytes, bytes]] = []
+        self._waiting = 0
+        self._lost = False
+        self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+        self.problem: str | None = "not connected yet"
+
+    # -- publishing ---------------------------------------------------------------------------------------
+
+    def updates(self, document: str, first: int, updates: list[bytes]) -> None:
+        body = wire.varuint(first) + wire.varuint(len(updates)) + b"".join(map(wire.varbytes, updates))
+        self._publish(document, _UPDATES, body)
+
+    def head(self, document: str, number: int) -> None:
+        self._publish(document, _HEAD, wire.varuint(number))
+
+    def presence(self, document: str, payload: bytes) -> None:
+        self._publish(document, _PRESENCES, wire.varbytes(payload))
+
+    def stateless(self, document: str, payload: str) -> None:
+        self._publish(document, _STATELESS, wire.varstring(payload))
+
+    def query_presence(self, document: str) -> None:
+        self._publish(document, _QUERY, b"")
+
+    def _publish(self, document: str, kind: int, body: bytes) -> None:
+        if self.problem is not None:
+            self._lost = True  # made good by heads and catching up, once the connection is back
+            return
+        message = wire.varuint(kind) + self._task + body
+        self._waiting += len(message)
+        if self._waiting > WAITING_BYTES:
+            self._outgoing.clear()
+            self._waiting = 0
+            self._lost = True
+            return
+        self._outgoing.append((_channel(document), message))
+        self._sent.clear()
+        self._wake.set()
+
+    # -- subscribing --------------------------------------------------------------------------------------
+
+    async def subscribe(self, document: str) -> None:
+        """Begins to receive what is published about `document`. Waits until Redis has said so, where it is
+        there, for a second at most: what is missed meanwhile shows as a gap."""
+        ready = self._documents[document] = asyncio.Event()
+        if self.problem is None:
+            self._changes.put_nowait((True, document))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                    await ready.wait()
+
+    def unsubscribe(self, document: str) -> None:
+        if self._documents.pop(document, None) is not None and self.problem is None:
+            self._changes.put_nowait((False, document))
+
+    # -- the connection -----------------------------------------------------------------------------------
+
+    async def run(self, receiver: Receiver) -> None:
+        """Keeps the connection, until it is cancelled."""
+        pause = _FIRST_PAUSE
+        told = False
+        while True:
+            redis = self._client()
+            try:
+                async with contextlib.aclosing(redis.pubsub()) as pubsub:
+                    await self._subscribe_all(pubsub, receiver)
+                    self.problem = None
+                    self._log.event("redis_ready")
+                    pause, told = _FIRST_PAUSE, False
+                    receiver.reconnected()
+                    await self._serve(redis, pubsub, receiver)
+            except AWAY as error:
+                self.problem = f"{type(error).__name__}: {error}".rstrip(": ")
+                if not told:
+                    self._log.event("redis_away", level="warning", reason=self.problem)
+                    told = True
+            finally:
+                self.problem = self.problem or "not connected"
+                self._outgoing.clear()
+                self._waiting = 0
+                self._sent.set()
+                while not self._changes.empty():
+                    self._changes.get_nowait()
+                with contextlib.suppress(*AWAY):
+                    await redis.aclose()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def flush(self) -> None:
+        """Waits until what was published so far has been sent, or the connection is gone."""
+        if self._outgoing:
+            await self._sent.wait()
+
+    def _client(self) -> Redis:
+        return Redis.from_url(
+            self._url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_keepalive=True,
+            health_check_interval=10,
+            max_connections=4,
+            # Trying again is done here, where what was missed is known.
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    async def _subscribe_all(self, pubsub: PubSub, receiver: Receiver) -> None:
+        """Subscribes to everything that is open, and waits until all of it is confirmed."""
+        asked = set(self._documents)
+        await pubsub.subscribe(_CONTROL + self._id.hex().encode(), *map(_channel, asked))
+        left = len(asked) + 1
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while left:
+                left -= await self._receive(pubsub, receiver)
+        for document in asked ^ set(self._documents):
+            self._changes.put_nowait((document in self._documents, document))
+
+    async def _serve(self, redis: Redis, pubsub: PubSub, receiver: Receiver) -> None:
+        """Reads, publishes and changes subscriptions until one of them fails."""
+        tasks = [
+            asyncio.create_task(self._read(pubsub, receiver), name="redis reader"),
+            asyncio.create_task(self._send(redis, receiver), name="redis publisher"),
+            asyncio.create_task(self._change(pubsub), name="redis subscriptions"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def _read(self, pubsub: PubSub, receiver: Receiver) -> None:
+        while True:
+            await self._receive(pubsub, receiver)
+
+    async def _receive(self, pubsub: PubSub, receiver: Receiver) -> bool:
+        """Takes one message; whether it confirmed a subscription."""
+        # While nothing comes, redis-py checks that the connection lives (health_check_interval).
+        message = await pubsub.get_message(timeout=ANSWER_SECONDS)
+        if message is None:
+            return False
+        channel: bytes = message["channel"]
+        document = channel.removeprefix(_CHANNEL).decode()
+        if message["type"] == "message":
+            self._deliver(document, message["data"], receiver)
+        elif message["type"] == "subscribe":
+            if (ready := self._documents.get(document)) is not None:
+                ready.set()
+            return True
+        return False
+
+    def _deliver(self, document: str, data: bytes, receiver: Receiver) -> None:
+        try:
+            task, message = decode(data)
+        except wire.WireError as error:
+            self._log.event("redis_message", level="warning", document=document, reason=str(error))
+            return
+        if task != self._id:
+            receiver.received(document, task, message)
+
+    async def _send(self, redis: Redis, receiver: Receiver) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outgoing:
+                batch = self._outgoing[:BATCH_MESSAGES]
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for channel, message in batch:
+                        pipeline.publish(channel, message)
+                    await pipeline.execute()
+                # What came meanwhile stands behind; an overflow meanwhile has emptied the list.
+                del self._outgoing[: len(batch)]
+                self._waiting = max(0, self._waiting - sum(len(message) for _, message in batch))
+            self._sent.set()
+            if self._lost:
+                self._lost = False
+                receiver.reconnected()
+
+    async def _change(self, pubsub: PubSub) -> None:
+        while True:
+            wanted, document = await self._changes.get()
+            if wanted:
+                await pubsub.subscribe(_channel(document))
+            else:
+                await pubsub.unsubscribe(_channel(document))
+
+
+def _channel(document: str) -> bytes:
+    return _CHANNEL + document.encode("utf-8")

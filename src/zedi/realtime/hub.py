@@ -1,0 +1,324 @@
+"""Opens and closes rooms, and beats their time.
+
+A document is loaded once, however many ask for it; all of them wait for that one load. A load that fails is
+an error to all who waited, never an empty document, and is tried anew when somebody asks again. A room is
+counted by its readers and let go a little after the last one left, when nothing of it is under way; each
+opening has a generation of its own, so a late closing never meets the room that was opened after it.
+
+The beat: what came in during a turn of the event loop is flushed at its end. Under load the next flush waits
+for as long as the last ones took, times `_SHARE`, so flushing has a bounded share of the processor and more
+is merged the more there is; when it is quiet nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from zedi.realtime import fanout, structure, wire
+from zedi.realtime.fanout import Fanout
+from zedi.realtime.journal import AWAY, Journal
+from zedi.realtime.log import Log
+from zedi.realtime.room import Entry, Room
+
+LOAD_SECONDS: Final = 45.0
+"""A database that was paused takes up to 30 s and more to come back."""
+LINGER_SECONDS: Final = 10.0
+"""A room without readers is kept this long: they mostly come back."""
+GAP_SECONDS: Final = 0.05
+"""How long a missing number may be on its way before it is read from the journal."""
+HEAD_SECONDS: Final = 15.0
+"""A room that has changed says at this interval how far it is, in case its last message got lost."""
+_CATCH_UPS: Final = 4
+_SHARE: Final = 3.0
+_LONGEST_BEAT: Final = 0.010
+
+
+class LoadError(Exception):
+    """The document cannot be loaded at the moment. Try again later; `reason` is for the log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class _Opening:
+    """One generation of a document."""
+
+    room: Room
+    generation: int
+    load: asyncio.Task[None]
+    references: int = 0
+    loaded: bool = False
+    closing: asyncio.TimerHandle | None = None
+    catching_up: bool = False
+    again: bool = False
+    """Something was missed while a catch-up was reading."""
+    told: int = 0
+    """The number that was last published as the head."""
+
+
+class Hub:
+    """The open documents of one task."""
+
+    def __init__(
+        self, journal: Journal, between: Fanout, log: Log, acknowledged: Callable[[list[Entry]], None]
+    ) -> None:
+        self._journal = journal
+        self._fanout = between
+        self._log = log
+        self._acknowledged = acknowledged
+        self._openings: dict[str, _Opening] = {}
+        self._generations = itertools.count(1)
+        self._dirty: dict[Room, None] = {}
+        self._beat: asyncio.Handle | None = None
+        self._next_beat = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._catch_ups = asyncio.Semaphore(_CATCH_UPS)
+
+    @property
+    def documents(self) -> int:
+        return len(self._openings)
+
+    async def open(self, document: str) -> Room:
+        """The room of `document`, loaded; to be given back with `release`. Raises LoadError."""
+        opening = self._openings.get(document)
+        if opening is None:
+            opening = self._begin(document)
+        if opening.closing is not None:
+            opening.closing.cancel()
+            opening.closing = None
+        opening.references += 1
+        try:
+            # Shielded: one of many who wait may give up, and the load goes on for the others.
+            async with asyncio.timeout(LOAD_SECONDS):
+                await asyncio.shield(opening.load)
+        except TimeoutError:
+            self._let_go(opening)
+            raise LoadError(f"not loaded within {LOAD_SECONDS:g} s") from None
+        except BaseException:
+            self._let_go(opening)
+            raise
+        return opening.room
+
+    def release(self, room: Room) -> None:
+        """Gives a room back that `open` has given."""
+        opening = self._openings.get(room.document)
+        if opening is not None and opening.room is room:
+            self._let_go(opening)
+
+    def flush(self) -> None:
+        """Sends and stores what has come in, now."""
+        if self._beat is not None:
+            self._beat.cancel()
+        self._flush()
+
+    async def close(self) -> None:
+        """Ends what is still loading or catching up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for opening in self._openings.values():
+            if opening.closing is not None:
+                opening.closing.cancel()
+
+    async def run(self) -> None:
+        """What is to be done from time to time, until it is cancelled."""
+        while True:
+            await asyncio.sleep(HEAD_SECONDS)
+            self._announce_heads(changed_only=True)
+            now = time.monotonic()
+            for opening in self._openings.values():
+                opening.room.expire(now)
+
+    # -- opening and closing ------------------------------------------------------------------------------
+
+    def _begin(self, document: str) -> _Opening:
+        room = Room(document, self._journal, self._fanout, self._mark, self._committed)
+        # The task cannot begin before this function has ended, so it finds its opening complete.
+        opening = _Opening(room, next(self._generations), self._task(self._load(document), "load"))
+        self._openings[document] = opening
+        return opening
+
+    async def _load(self, document: str) -> None:
+        opening = self._openings[document]
+        began = time.monotonic()
+        # First subscribed, then read: what is committed in between comes both ways, or shows as a gap.
+        await self._fanout.subscribe(document)
+        try:
+            async for updates in self._journal.read_from(document, 0):
+                for start in range(0, len(updates), 500):
+                    opening.room.restore(updates[start : start + 500])
+                    await asyncio.sleep(0)  # the others' turn: 500 updates take 1 ms
+            opening.room.history.state_vector()
+        except BaseException as error:
+            self._remove(opening)
+            if isinstance(error, AWAY):
+                raise LoadError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+            raise
+        opening.loaded = True
+        opening.told = opening.room.seen
+        self._fanout.query_presence(document)
+        self._log.event(
+            "document_opened",
+            document=document,
+            generation=opening.generation,
+            updates=opening.room.seen,
+            bytes=opening.room.history.size,
+            duration=round(time.monotonic() - began, 4),
+        )
+
+    def _let_go(self, opening: _Opening) -> None:
+        opening.references -= 1
+        if opening.references == 0 and self._openings.get(opening.room.document) is opening:
+            self._linger(opening)
+
+    def _linger(self, opening: _Opening) -> None:
+        loop = asyncio.get_running_loop()
+        opening.closing = loop.call_later(LINGER_SECONDS, self._close, opening)
+
+    def _close(self, opening: _Opening) -> None:
+        opening.closing = None
+        if opening.references or self._openings.get(opening.room.document) is not opening:
+            return
+        if opening.room.busy or opening.room in self._dirty or opening.catching_up:
+            self._linger(opening)
+            return
+        if not opening.load.done():
+            opening.load.cancel()
+        self._remove(opening)
+        self._log.event("document_closed", document=opening.room.document, generation=opening.generation)
+
+    def _remove(self, opening: _Opening) -> None:
+        if self._openings.get(opening.room.document) is opening:
+            del self._openings[opening.room.document]
+            self._fanout.unsubscribe(opening.room.document)
+        if opening.closing is not None:
+            opening.closing.cancel()
+            opening.closing = None
+
+    # -- the beat -----------------------------------------------------------------------------------------
+
+    def _mark(self, room: Room) -> None:
+        self._dirty[room] = None
+        if self._beat is None:
+            loop = asyncio.get_running_loop()
+            delay = self._next_beat - loop.time()
+            self._beat = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._beat = None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        dirty, self._dirty = self._dirty, {}
+        clock = time.perf_counter()
+        for room in dirty:
+            room.flush()
+        took = time.perf_counter() - clock
+        self._next_beat = began + took + min(_LONGEST_BEAT, took * _SHARE)
+
+    # -- other tasks --------------------------------------------------------------------------------------
+
+    def received(self, document: str, task: bytes, message: fanout.Message) -> None:
+        opening = self._openings.get(document)
+        if opening is None:
+            return
+        room = opening.room
+        match message:
+            case fanout.Updates(first, updates):
+                if opening.loaded:
+                    try:
+                        for update in updates:
+                            structure.check_update(update)
+                    except wire.WireError:
+                        self._catch_up(opening)
+                        return
+                    room.received(first, updates)
+                elif first + len(updates) > room.seen:
+                    opening.again = True
+            case fanout.Head(number):
+                if number > room.seen:
+                    opening.again = True
+            case fanout.Presences(present):
+                room.announce(task, present, time.monotonic())
+            case fanout.Stateless(payload):
+                room.broadcast(None, payload)
+            case fanout.PresenceQuery():
+                self._tell_presence(room)
+        if room.gap or opening.again:
+            self._catch_up(opening)
+
+    def reconnected(self) -> None:
+        """Every open document reads what it missed, and tells how far it is and who is there."""
+        for document, opening in self._openings.items():
+            opening.again = True
+            self._catch_up(opening)
+            self._tell_presence(opening.room)
+            self._fanout.query_presence(document)
+        self._announce_heads(changed_only=False)
+
+    def _committed(self, room: Room, entries: list[Entry]) -> None:
+        self._acknowledged(entries)
+        opening = self._openings.get(room.document)
+        if room.gap and opening is not None and opening.room is room:
+            self._catch_up(opening)
+
+    def _tell_presence(self, room: Room) -> None:
+        payload = room.local_presence()
+        if payload is not None:
+            self._fanout.presence(room.document, payload)
+
+    def _announce_heads(self, *, changed_only: bool) -> None:
+        for document, opening in self._openings.items():
+            if opening.loaded and (opening.room.seen != opening.told or not changed_only):
+                opening.told = opening.room.seen
+                self._fanout.head(document, opening.told)
+
+    def _catch_up(self, opening: _Opening) -> None:
+        if not opening.catching_up:
+            opening.catching_up = True
+            self._task(self._read_missing(opening), "catch up")
+
+    async def _read_missing(self, opening: _Opening) -> None:
+        """Reads what is missing from the journal, until nothing is; what is on its way gets a moment."""
+        room = opening.room
+        pause = GAP_SECONDS
+        try:
+            with contextlib.suppress(LoadError):
+                await asyncio.shield(opening.load)
+            while self._openings.get(room.document) is opening:
+                await asyncio.sleep(pause)
+                if not (room.gap or opening.again):
+                    return
+                opening.again = False
+                try:
+                    async with self._catch_ups:
+                        async for updates in self._journal.read_from(room.document, room.seen):
+                            first = updates[0][0]
+                            room.received(first, [update for _, update in updates])
+                    pause = GAP_SECONDS
+                except AWAY as error:
+                    opening.again = True
+                    pause = min(pause * 2, 5.0)
+                    self._log.event(
+                        "catch_up", level="warning", document=room.document, reason=type(error).__name__
+                    )
+        finally:
+            opening.catching_up = False
+
+    def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.event(f"{task.get_name()} failed", level="error", reason=str(error))

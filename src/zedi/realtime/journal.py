@@ -1,0 +1,283 @@
+"""The journal: every accepted update, append-only, in PostgreSQL; the only truth there is.
+
+Group commit: appends wait in one queue, and one writer takes all that waits (up to a bound) into one
+statement, one round trip, one commit. A lone edit finds the writer idle and is committed at once; a flood
+fills the next batch while the last one is being committed.
+
+Numbers: a document's head row counts its updates. The statement that appends raises the count under that
+row's lock, and rows are locked in the order of their names, so numbers have no gaps, and batches of several
+tasks cannot deadlock. Whoever has seen number n may rely on everything below n being committed.
+
+When the database is away the writer tries again, waiting longer each time, and what waits is bounded: past
+the bound `full` says so, and the shell closes sockets instead of accepting more: clients keep their edits. A
+connection lost in the middle of a commit leaves open whether it happened; the batch is then appended again.
+That is harmless: Yjs updates are idempotent, so a second row with the same bytes changes nothing; the first
+rows' numbers show as a gap to every task (ours too), which reads them from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from zedi.realtime.config import DatabaseAddress
+from zedi.realtime.log import Log
+from zedi.schema import migrate
+
+BATCH_UPDATES: Final = 2000
+BATCH_BYTES: Final = 4 * 1024 * 1024
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What may wait while the database is away. Each update counts for its bytes and _OVERHEAD."""
+_OVERHEAD: Final = 200
+READ_UPDATES: Final = 2000
+"""Rows of one read."""
+CONNECT_SECONDS: Final = 10.0
+COMMAND_SECONDS: Final = 20.0
+"""A statement that takes longer is given up and tried again."""
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_READERS: Final = 3
+_IDLE_SECONDS: Final = 60.0
+"""Idle connections are given up: an open one keeps a database that could sleep awake."""
+
+AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What asyncpg raises when the database is away, restarting, failing over or out of something."""
+
+_APPEND: Final = """
+WITH head AS (
+    INSERT INTO documents (name, seq)
+    SELECT name, count FROM unnest($1::text[], $2::bigint[]) AS batch (name, count)
+    ORDER BY name COLLATE "C"
+    ON CONFLICT (name) DO UPDATE SET seq = documents.seq + excluded.seq, updated_at = now()
+    RETURNING name, seq
+), appended AS (
+    INSERT INTO updates (document, seq, data)
+    SELECT batch.document, head.seq - batch.back, batch.data
+    FROM unnest($3::text[], $4::bigint[], $5::bytea[]) AS batch (document, back, data)
+    JOIN head ON head.name = batch.document
+)
+SELECT name, seq FROM head
+"""
+_READ: Final = "SELECT seq, data FROM updates WHERE document = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Append:
+    document: str
+    updates: list[bytes]
+    done: Callable[[int], None]
+    cost: int
+
+
+class Journal:
+    """Appends to and reads from PostgreSQL. It starts whether the database is there or not.
+
+    The writer has a connection of its own, so that readers cannot keep it waiting.
+    """
+
+    def __init__(self, address: DatabaseAddress, log: Log) -> None:
+        self._address = address
+        self._log = log
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._queue: deque[_Append] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._ready = asyncio.Event()
+        self.problem: str | None = "not connected yet"
+        """Why nothing can be committed at the moment; None when all is well."""
+
+    @property
+    def full(self) -> bool:
+        return self._waiting >= WAITING_BYTES
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not committed yet."""
+        return self._waiting
+
+    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
+        """Queues `updates`, in order; `done(number of the first)` is called after their commit.
+
+        They are numbered consecutively, and appends of one document are committed in the order they came.
+        It never fails: ask `full` before an update is accepted at all.
+        """
+        cost = sum(map(len, updates)) + _OVERHEAD * len(updates)
+        self._queue.append(_Append(document, updates, done, cost))
+        self._waiting += cost
+        self._empty.clear()
+        self._wake.set()
+
+    async def read_from(self, document: str, after: int) -> AsyncIterator[list[tuple[int, bytes]]]:
+        """The updates of `document` with numbers above `after`, in order, as lists of (number, bytes).
+
+        Raises one of AWAY when the database does not answer in time.
+        """
+        while True:
+            pool = await self._connected()
+            async with asyncio.timeout(COMMAND_SECONDS):
+                rows = await pool.fetch(_READ, document, after, READ_UPDATES)
+            if rows:
+                yield [(row["seq"], row["data"]) for row in rows]
+                after = rows[-1]["seq"]
+            if len(rows) < READ_UPDATES:
+                return
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """One value, for `access.PageAccess`. Raises one of AWAY."""
+        pool = await self._connected()
+        async with asyncio.timeout(COMMAND_SECONDS):
+            return await pool.fetchval(query, *args)
+
+    async def flush(self) -> None:
+        """Waits until everything that was appended is committed; the caller sets the bound."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """The writer: migrates the tables, then commits what is appended, until it is cancelled.
+
+        What is not committed by then was not acknowledged either.
+        """
+        try:
+            await self._persist(self._open)
+            while True:
+                await self._next()
+                while self._queue:
+                    batch = self._take()
+                    before = await self._persist(functools.partial(self._commit, batch))
+                    for append in batch:
+                        self._waiting -= append.cost
+                        first = before[append.document] + 1
+                        before[append.document] += len(append.updates)
+                        append.done(first)
+                self._empty.set()
+        finally:
+            self._drop()
+            if self._pool is not None:
+                self._pool.terminate()
+
+    async def _next(self) -> None:
+        """Waits for an append. A connection that has nothing to do for a while is given up."""
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS if self._connection else None):
+                await self._wake.wait()
+        except TimeoutError:
+            self._drop()
+            await self._wake.wait()
+        self._wake.clear()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _connected(self) -> asyncpg.Pool[asyncpg.Record]:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self._ready.wait()
+        assert self._pool is not None
+        return self._pool
+
+    def _take(self) -> list[_Append]:
+        batch: list[_Append] = []
+        count = size = 0
+        while self._queue and count < BATCH_UPDATES and size < BATCH_BYTES:
+            append = self._queue.popleft()
+            count += len(append.updates)
+            size += append.cost
+            batch.append(append)
+        return batch
+
+    async def _commit(self, batch: list[_Append]) -> dict[str, int]:
+        """Commits a batch; for each document the number before its first update."""
+        counts: dict[str, int] = {}
+        for append in batch:
+            counts[append.document] = counts.get(append.document, 0) + len(append.updates)
+        left = dict(counts)
+        documents: list[str] = []
+        backs: list[int] = []
+        updates: list[bytes] = []
+        for append in batch:
+            for update in append.updates:
+                left[append.document] -= 1
+                documents.append(append.document)
+                backs.append(left[append.document])
+                updates.append(update)
+        if self._connection is None:
+            self._connection = await self._connect()
+        rows = await self._connection.fetch(
+            _APPEND, list(counts), list(counts.values()), documents, backs, updates
+        )
+        return {row["name"]: row["seq"] - counts[row["name"]] for row in rows}
+
+    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does `work` until it succeeds, waiting longer each time."""
+        pause = _FIRST_PAUSE
+        told = False
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS + COMMAND_SECONDS):
+                    result = await work()
+            except AWAY as error:
+                # Whatever state the connection is in, nobody has to find out.
+                self._drop()
+                self.problem = f"{type(error).__name__}: {error}".rstrip(": ")
+                if not told:
+                    self._log.event(
+                        "database_away", level="error", reason=self.problem, waiting=self._waiting
+                    )
+                    told = True
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                if self.problem is not None:
+                    self._log.event("database_ready")
+                self.problem = None
+                return result
+
+    async def _open(self) -> None:
+        self._connection = await self._connect()
+        for name in await migrate(self._connection):
+            self._log.event("migrated", file=name)
+        self._pool = await asyncpg.create_pool(
+            min_size=0,
+            max_size=_READERS,
+            max_inactive_connection_lifetime=_IDLE_SECONDS,
+            **self._options(),
+        )
+        self._ready.set()
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        return await asyncpg.connect(**self._options())
+
+    def _options(self) -> dict[str, Any]:
+        address = self._address
+        return {
+            "host": address.host,
+            "port": address.port,
+            "database": address.name,
+            "user": address.username,
+            "password": address.password,
+            "ssl": _tls() if address.tls == "require" else False,
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": COMMAND_SECONDS,
+        }
+
+
+def _tls() -> ssl.SSLContext:
+    """Encrypted, the server's name unchecked: what libpq calls `require`."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,356 @@
+"""One open document: who reads it, who is present, what is known of it, and how far the journal is.
+
+What comes in during one turn is collected; `flush` then sends it: the updates of a turn merged into one
+frame, the presence changes into another, both made once and written once to each reader, and the updates
+handed to the journal. Every update and Step2 gets exactly one SyncStatus after its commit. A Step2 that
+holds nothing new is not stored again, and is still acknowledged only after all that came before it is
+committed: what the server told its author to have may be among that.
+
+Updates are numbered by the journal (1, 2, 3 ... for each document, by whichever task appends). A room knows
+up to which number it has seen all (`seen`), so a gap shows, whatever was lost between tasks; the hub then
+reads the missing part from the journal.
+
+No sockets, no clock, no asyncio: times are handed in, readers are `Link`s with a `write`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from zedi.realtime import frames, wire
+from zedi.realtime.history import History, merge
+
+MAX_DOCUMENT: Final = 64 * 1024 * 1024
+"""Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
+MAX_MERGED: Final = 256 * 1024
+"""Bytes of updates that are merged into one frame; more go as they are."""
+MAX_PRESENT: Final = 100
+"""Awareness clients of one reader."""
+REMOTE_SECONDS: Final = 45.0
+"""How long somebody present at another task is believed to be there. Clients renew every 15 s."""
+
+Owner = object
+"""Whose presence it is: a Link here, or another task's id (bytes)."""
+
+
+class Link:
+    """One document of one socket: the address that its frames carry, and how to write to it."""
+
+    __slots__ = ("closed", "head", "refused", "saved", "write")
+
+    def __init__(self, address: str, write: Callable[[bytes], None]) -> None:
+        self.head = wire.varstring(address)
+        self.write = write
+        """Takes whole WebSocket frames."""
+        self.saved = frames.binary(self.head, wire.SAVED)
+        self.refused = frames.binary(self.head, wire.REFUSED)
+        self.closed = False
+
+    def send(self, body: bytes) -> None:
+        self.write(frames.binary(self.head, body))
+
+
+class Publisher(Protocol):
+    """What a room needs of the fan-out between tasks. None of these waits or fails."""
+
+    def updates(self, document: str, first: int, updates: list[bytes]) -> None: ...
+    def presence(self, document: str, payload: bytes) -> None: ...
+    def stateless(self, document: str, payload: str) -> None: ...
+
+
+class Appender(Protocol):
+    """What a room needs of the journal."""
+
+    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None: ...
+
+
+class Entry(NamedTuple):
+    """Something to acknowledge. `update` is None where there is nothing to store."""
+
+    link: Link
+    update: bytes | None
+    arrived: float
+
+
+@dataclass(slots=True)
+class _Here:
+    clock: int
+    state: bytes
+    owner: Owner
+    renewed: float
+
+
+class Room:
+    """One open document.
+
+    `dirty(room)` is called when there is something to flush, `acknowledged(room, entries)` after a commit.
+    """
+
+    def __init__(
+        self,
+        document: str,
+        journal: Appender,
+        publisher: Publisher,
+        dirty: Callable[[Room], None],
+        acknowledged: Callable[[Room, list[Entry]], None],
+    ) -> None:
+        self.document = document
+        self.history = History()
+        self.seen = 0
+        """All updates up to this number are here."""
+        self._ahead: set[int] = set()
+        """Numbers above `seen` that are here too."""
+        self._journal = journal
+        self._publisher = publisher
+        self._dirty = dirty
+        self._acknowledged = acknowledged
+        self._links: dict[Link, None] = {}
+        self._here: dict[int, _Here] = {}
+        self._entries: list[Entry] = []
+        self._foreign: list[bytes] = []
+        self._changed: dict[int, wire.Presence] = {}
+        self._tell_tasks: dict[int, wire.Presence] = {}
+        self._stateless: list[tuple[Link | None, str]] = []
+        self._in_flight: deque[list[Entry]] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Something of it is not committed or not sent yet."""
+        return bool(self._in_flight or self._entries or self._foreign)
+
+    @property
+    def gap(self) -> bool:
+        """A later update is here, an earlier one is not."""
+        return bool(self._ahead)
+
+    @property
+    def links(self) -> Iterable[Link]:
+        return self._links.keys()
+
+    # -- readers ------------------------------------------------------------------------------------------
+
+    def enter(self, link: Link) -> None:
+        """From now on `link` is told what happens."""
+        self._links[link] = None
+
+    def leave(self, link: Link) -> None:
+        """Ends that; whoever was present through `link` is gone for the others. May be called again."""
+        if link not in self._links:
+            return
+        del self._links[link]
+        link.closed = True
+        for client in [client for client, here in self._here.items() if here.owner is link]:
+            self._forget(client, tell_tasks=True)
+
+    def join(self, link: Link, vector: dict[int, int]) -> None:
+        """Sends our Step1, and then what a reader with this state vector lacks.
+
+        A long document comes in several pieces. Step2 is the last of them, because clients take themselves
+        for synchronised once it has come. Pieces are written as they are kept, not copied for each reader.
+        """
+        link.send(wire.step1(self.history.state_vector()))
+        missing = self.history.missing(vector)
+        *updates, last = missing or [wire.EMPTY_UPDATE]
+        for update in updates:
+            self._piece(link, wire.sync_head("update", len(update)), update)
+        self._piece(link, wire.sync_head("step2", len(last)), last)
+
+    def _piece(self, link: Link, head: bytes, update: bytes) -> None:
+        link.write(frames.head(len(link.head) + len(head) + len(update)) + link.head + head)
+        link.write(update)
+
+    def append(self, link: Link, update: bytes, answer: bool, now: float) -> None:
+        """Takes in an update of `link`; `answer` says that it is a Step2."""
+        if self.history.size + len(update) > MAX_DOCUMENT:
+            link.write(link.refused)
+            return
+        if answer and self.history.contains(update):
+            self._entries.append(Entry(link, None, now))
+        else:
+            self.history.append(update)
+            self._entries.append(Entry(link, update, now))
+        self._dirty(self)
+
+    def compare(self, link: Link, update: bytes) -> None:
+        """Answers a reader's Step2 by whether all of it is here."""
+        link.write(link.saved if self.history.contains(update) else link.refused)
+
+    # -- presence -----------------------------------------------------------------------------------------
+
+    def announce(self, owner: Owner, present: list[wire.Presence], now: float) -> None:
+        """`owner` says who is here. What changes is told to every reader, `owner` too: its echo is what
+        keeps an idle provider from giving up its socket.
+
+        A presence belongs to whoever announced it last. Only its owner can end it: clients also report
+        others whom they have not heard of for a while, and those may well be here.
+        """
+        local = isinstance(owner, Link)
+        mine = sum(here.owner is owner for here in self._here.values()) if local else 0
+        for presence in present:
+            client, clock, state = presence
+            here = self._here.get(client)
+            if state == wire.NO_STATE:
+                if here is not None and here.owner == owner and clock >= here.clock:
+                    here.clock = clock
+                    self._forget(client, tell_tasks=local)
+                continue
+            if here is not None and clock < here.clock:
+                continue
+            if here is None or here.owner is not owner:
+                mine += 1
+                if local and mine > MAX_PRESENT:
+                    continue
+            self._here[client] = _Here(clock, state, owner, now)
+            self._changed[client] = presence
+            if local:
+                self._tell_tasks[client] = presence
+        if self._changed or self._tell_tasks:
+            self._dirty(self)
+
+    def tell_presence(self, link: Link) -> None:
+        """Sends the current awareness, if there is any."""
+        if self._here:
+            link.send(wire.awareness(self._awareness(self._here)))
+
+    def local_presence(self) -> bytes | None:
+        """The awareness of the readers of this task, for another one that asks."""
+        local = [client for client, here in self._here.items() if isinstance(here.owner, Link)]
+        return self._awareness(local) if local else None
+
+    def expire(self, now: float) -> None:
+        """Forgets those at other tasks who have not been heard of for a while: their task may be gone."""
+        late = now - REMOTE_SECONDS
+        for client, here in list(self._here.items()):
+            if not isinstance(here.owner, Link) and here.renewed < late:
+                self._forget(client, tell_tasks=False)
+
+    def _forget(self, client: int, *, tell_tasks: bool) -> None:
+        here = self._here.pop(client)
+        gone = wire.Presence(client, here.clock, wire.NO_STATE)
+        self._changed[client] = gone
+        if tell_tasks:
+            self._tell_tasks[client] = gone
+        self._dirty(self)
+
+    def _awareness(self, clients: Iterable[int]) -> bytes:
+        return wire.encode_awareness(
+            wire.Presence(client, self._here[client].clock, self._here[client].state) for client in clients
+        )
+
+    # -- stateless messages -------------------------------------------------------------------------------
+
+    def broadcast(self, link: Link | None, payload: str) -> None:
+        """Passes a stateless message on to all but its author. None: it came from another task."""
+        self._stateless.append((link, payload))
+        self._dirty(self)
+
+    # -- other tasks --------------------------------------------------------------------------------------
+
+    def received(self, first: int, updates: list[bytes]) -> None:
+        """Another task has committed these updates, numbered from `first` on; or they were read from the
+        journal. What is here already is passed over."""
+        for number, update in enumerate(updates, first):
+            if number > self.seen and number not in self._ahead:
+                self.history.append(update)
+                self._foreign.append(update)
+        self._see(first, len(updates))
+        if self._foreign:
+            self._dirty(self)
+
+    def restore(self, updates: list[tuple[int, bytes]]) -> None:
+        """Takes in a part of the journal, in order, while nobody reads yet."""
+        for number, update in updates:
+            self.history.append(update)
+            self.seen = number
+
+    def _see(self, first: int, count: int) -> None:
+        if first <= self.seen + 1:
+            self.seen = max(self.seen, first + count - 1)
+        else:
+            self._ahead.update(range(first, first + count))
+        while self.seen + 1 in self._ahead:
+            self.seen += 1
+            self._ahead.discard(self.seen)
+        if self._ahead:
+            self._ahead = {number for number in self._ahead if number > self.seen}
+
+    # -- the turn -----------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Sends what has come in since the last time, and gives the journal what is to be stored."""
+        entries, self._entries = self._entries, []
+        foreign, self._foreign = self._foreign, []
+        own = [entry.update for entry in entries if entry.update is not None]
+        if own:
+            self._in_flight.append(entries)
+            self._journal.append(self.document, own, self._committed(own))
+        elif entries:
+            self._acknowledge_in_turn(entries)
+        self._spread(entries, own, foreign)
+
+    def _spread(self, entries: list[Entry], own: list[bytes], foreign: list[bytes]) -> None:
+        bodies = _update_bodies([*own, *foreign])
+        others: list[bytes] = []
+        if self._changed:
+            others.append(wire.awareness(wire.encode_awareness(self._changed.values())))
+            self._changed = {}
+        if self._tell_tasks:
+            self._publisher.presence(self.document, wire.encode_awareness(self._tell_tasks.values()))
+            self._tell_tasks = {}
+        # An author need not hear its own update; where several are merged everybody gets the whole.
+        authors = {entry.link for entry in entries if entry.update is not None}
+        author = authors.pop() if len(authors) == 1 and not foreign else None
+        if bodies or others:
+            packets: dict[tuple[bytes, bool], bytes] = {}
+            for link in self._links:
+                key = (link.head, link is author)
+                packet = packets.get(key)
+                if packet is None:
+                    told = others if link is author else bodies + others
+                    packet = packets[key] = b"".join(frames.binary(link.head, body) for body in told)
+                if packet:
+                    link.write(packet)
+        stateless, self._stateless = self._stateless, []
+        for source, payload in stateless:
+            body = wire.stateless(payload)
+            if source is not None:
+                self._publisher.stateless(self.document, payload)
+            for link in self._links:
+                if link is not source:
+                    link.send(body)
+
+    def _committed(self, updates: list[bytes]) -> Callable[[int], None]:
+        def committed(first: int) -> None:
+            entries = self._in_flight.popleft()
+            self._see(first, len(updates))
+            self._publisher.updates(self.document, first, updates)
+            self._acknowledge(entries)
+
+        return committed
+
+    def _acknowledge_in_turn(self, entries: list[Entry]) -> None:
+        """Acknowledges what needs no commit itself, after the commits that are under way."""
+        if self._in_flight:
+            self._in_flight[-1].extend(entries)
+        else:
+            self._acknowledge(entries)
+
+    def _acknowledge(self, entries: list[Entry]) -> None:
+        """One SyncStatus for each, all those of a reader in one write."""
+        counts: dict[Link, int] = {}
+        for link, _, _ in entries:
+            counts[link] = counts.get(link, 0) + 1
+        for link, count in counts.items():
+            if not link.closed:
+                link.write(link.saved * count)
+        self._acknowledged(self, entries)
+
+
+def _update_bodies(updates: list[bytes]) -> list[bytes]:
+    if not updates:
+        return []
+    merged = merge(updates) if sum(map(len, updates)) <= MAX_MERGED else None
+    return [wire.update(update) for update in ([merged] if merged else updates)]

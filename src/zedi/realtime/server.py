@@ -1,0 +1,486 @@
+"""Sockets, health, metrics, signals, drain: the shell around session, room, hub, journal and fan-out.
+
+picows carries the WebSockets (and answers the plain GET of /health on the same port); what it leaves to its
+user is done here: fragments, pings, the bound on what a slow reader may keep us storing.
+
+Close codes beside those of `session`: 1001 a peer that went silent, 1003 text, 1002 a broken fragment, 1009
+too big, 1012 this task is going, 1013 try again later (the document cannot be loaded, the journal is full,
+or the reader is too slow). A client comes back after any of them and synchronises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Final, cast
+
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
+
+from zedi import contract
+from zedi.realtime import fanout, frames, session, wire
+from zedi.realtime.access import PageAccess, TokenError, TokenVerifier
+from zedi.realtime.config import Config, ServiceError
+from zedi.realtime.fanout import Fanout
+from zedi.realtime.hub import Hub, LoadError
+from zedi.realtime.journal import AWAY, Journal
+from zedi.realtime.log import Log
+from zedi.realtime.room import Entry, Link, Room
+from zedi.realtime.session import Session
+
+MAX_MESSAGE: Final = 16 * 1024 * 1024
+"""Bytes of one WebSocket message."""
+MAX_SOCKETS: Final = 5000
+MAX_BACKLOG: Final = 8 * 1024 * 1024
+"""Bytes that a reader may leave unread, beyond what its joining has sent it."""
+CLOSE_SECONDS: Final = 5.0
+"""How long a peer may take to answer a close, or to read what stands before it."""
+HANDSHAKE_SECONDS: Final = 10.0
+DRAIN_SHARE: Final = 0.5
+"""Share of the drain during which sockets are closed one after the other; the rest is for the journal."""
+DRAIN_INTERVAL: Final = 0.02
+"""Seconds between two closings, where the drain is long enough for it."""
+_READ_BUFFER: Final = 4096
+_LATENCIES: Final = 100_000
+
+SERVICE_RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
+
+
+class Connection(WSListener):
+    """One WebSocket: carries out what its Session says."""
+
+    def __init__(self, service: Service, path: str) -> None:
+        self._service = service
+        self._path = path
+        self._session = Session(time.time())
+        self._rooms: dict[str, tuple[Room, Link]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fragments: list[bytes] = []
+        self._fragments_size = 0
+        self._allowance = 0
+        self._closing = False
+        self._code: int | None = None
+        self._reason: str | None = None
+        self._opened_at = time.monotonic()
+        self._heard_at = self._opened_at
+        self._pinged_at = self._opened_at
+
+    # -- what picows calls --------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._transport = transport
+        self._stream = transport.underlying_transport
+        self._service.entered(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._heard_at = time.monotonic()
+        kind = frame.msg_type
+        if kind == WSMsgType.BINARY and frame.fin and not self._fragments and not frame.rsv1:
+            self._receive(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CLOSE:
+            self._code, self._reason = (
+                self._code or cast(int, frame.get_close_code()),
+                self._reason or "by the client",
+            )
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif kind == WSMsgType.PONG:
+            pass
+        else:
+            self._fragment(frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        for address in list(self._rooms):
+            self._leave(address)
+        self._service.left(self)
+        user = self._session.user
+        self._service.log.event(
+            "disconnected",
+            user=user.sub if user else None,
+            code=self._code,
+            reason=self._reason,
+            duration=round(time.monotonic() - self._opened_at, 3),
+        )
+
+    def _fragment(self, frame: WSFrame) -> None:
+        """A message in several frames, which some browsers make of a long one (RFC 6455, section 5.4)."""
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            return self.close(1002, "no extension was agreed on")
+        if frame.msg_type == WSMsgType.TEXT:
+            return self.close(1003, "binary messages only")
+        if (frame.msg_type == WSMsgType.CONTINUATION) != bool(self._fragments):
+            return self.close(1002, "a fragment that continues nothing")
+        self._fragments_size += frame.payload_size
+        if self._fragments_size > MAX_MESSAGE:
+            return self.close(session.TOO_BIG, "message too big")
+        # An empty first fragment must count, too.
+        self._fragments.append(frame.get_payload_as_bytes())
+        if frame.fin:
+            message = b"".join(self._fragments)
+            self._fragments, self._fragments_size = [], 0
+            self._receive(message)
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def write(self, packet: bytes) -> None:
+        """Writes whole frames, or parts of one that follow each other. Never fails.
+
+        uvloop sends what is written during one turn in one system call.
+        """
+        if self._closing:
+            return
+        self._stream.write(packet)
+        backlog = self._stream.get_write_buffer_size()
+        if backlog > MAX_BACKLOG + self._allowance:
+            self._service.log.event("slow_reader", level="warning", backlog=backlog)
+            self._service.errors += 1
+            self.close(TRY_AGAIN_LATER, "too slow")
+
+    def close(self, code: int, reason: str) -> None:
+        """Starts the closing handshake; whoever does not answer in time is cut off."""
+        if self._closing:
+            return
+        self._closing = True
+        self._code, self._reason = code, reason
+        # 123 bytes is what a close frame has room for.
+        text = reason.encode("utf-8")[:120].decode("utf-8", "ignore")
+        self._transport.send_close(cast(WSCloseCode, code), text)
+        for address in list(self._rooms):
+            self._leave(address)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.disconnect, False)
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """About once a second; `now` is monotonic."""
+        if self._closing:
+            return
+        interval = self._service.config.ping_interval
+        if now - self._heard_at > 2 * interval + CLOSE_SECONDS:
+            self.close(1001, "silent for too long")
+            return
+        if now - self._pinged_at >= interval:
+            self._pinged_at = now
+            self._transport.send_ping()
+        if self._allowance and not self._stream.get_write_buffer_size():
+            self._allowance = 0
+        self._do(self._session.tick(time.time()))
+
+    # -- effects ------------------------------------------------------------------------------------------
+
+    def _receive(self, message: bytes) -> None:
+        if not self._closing:
+            self._service.messages += 1
+            self._do(self._session.receive(message, time.time()))
+
+    def _do(self, effects: list[session.Effect]) -> None:
+        for effect in effects:
+            if self._closing:
+                return
+            match effect:
+                case session.Append(address, update, answer):
+                    if self._service.journal.full:
+                        self._service.errors += 1
+                        self.close(TRY_AGAIN_LATER, "the database is away")
+                        return
+                    room, link = self._rooms[address]
+                    room.append(link, update, answer, time.monotonic())
+                case session.Announce(address, present):
+                    room, link = self._rooms[address]
+                    room.announce(link, present, time.monotonic())
+                case session.Send(address, body):
+                    self.write(
+                        frames.binary(wire.varstring(address), body) if address else frames.binary(body)
+                    )
+                case session.Join(address, vector):
+                    room, link = self._rooms[address]
+                    self._allowance += room.history.size
+                    room.join(link, vector)
+                case session.Compare(address, update):
+                    room, link = self._rooms[address]
+                    room.compare(link, update)
+                case session.TellPresence(address):
+                    room, link = self._rooms[address]
+                    room.tell_presence(link)
+                case session.Broadcast(address, payload):
+                    room, link = self._rooms[address]
+                    room.broadcast(link, payload)
+                case session.Authenticate():
+                    self._start(self._authenticate(effect))
+                case session.Leave(address):
+                    self._leave(address)
+                case session.Close(code, reason):
+                    self._service.errors += 1
+                    self._service.log.event("refused", level="warning", code=code, reason=reason)
+                    self.close(code, reason)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._service.log.event("authentication failed", level="error", reason=repr(error))
+            self.close(1011, "internal error")
+
+    def _leave(self, address: str) -> None:
+        opened = self._rooms.pop(address, None)
+        if opened is not None:
+            room, link = opened
+            room.leave(link)
+            self._service.hub.release(room)
+
+    async def _authenticate(self, wish: session.Authenticate) -> None:
+        address, document, token, attempt = wish
+        service = self._service
+        began = time.monotonic()
+        try:
+            user = await service.tokens.authenticate(token)
+            mode = await service.access.may_open(user, document)
+            if mode is None:
+                raise TokenError("no such page")
+            if address not in self._rooms:
+                room = await service.hub.open(document)
+                if self._closing or not self._session.wants(address, attempt) or address in self._rooms:
+                    service.hub.release(room)
+                else:
+                    link = Link(address, self.write)
+                    self._rooms[address] = (room, link)
+                    room.enter(link)
+        except TokenError as error:
+            service.errors += 1
+            service.log.event("denied", level="warning", document=document, reason=error.reason)
+            self._do(self._session.denied(address, attempt, error.reason, time.time()))
+        except (LoadError, *AWAY) as error:
+            service.errors += 1
+            reason = str(error) or type(error).__name__
+            service.log.event("not_loaded", level="error", document=document, reason=reason)
+            self.close(TRY_AGAIN_LATER, "the document cannot be loaded")
+        else:
+            service.log.event(
+                "authenticated",
+                user=user.sub,
+                document=document,
+                mode=mode,
+                duration=round(time.monotonic() - began, 4),
+            )
+            self._do(self._session.authenticated(address, attempt, user, mode, time.time()))
+
+
+class Service:
+    """One task: listens, and holds what all sockets share. Raises ServiceError when it cannot listen."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        task = os.urandom(fanout.TASK_ID_BYTES)
+        self.log = Log(task.hex(), config.environment)
+        self.tokens = TokenVerifier(config)
+        self.journal = Journal(config.database, self.log)
+        self.access = PageAccess(self.journal)
+        self.fanout = Fanout(config.redis_url, task, self.log)
+        self.hub = Hub(self.journal, self.fanout, self.log, self._acknowledged)
+        self.messages = 0
+        self.errors = 0
+        self._edits = 0
+        self._latencies: list[float] = []
+        self._connections: dict[Connection, None] = {}
+        self._draining = False
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, and then drains. Returns within `drain_seconds` of the signal."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        server = await self._listen()
+        tasks = [
+            asyncio.create_task(self.journal.run(), name="journal"),
+            asyncio.create_task(self.fanout.run(self.hub), name="fan-out"),
+            asyncio.create_task(self.hub.run(), name="hub"),
+            asyncio.create_task(self._tick(), name="tick"),
+            asyncio.create_task(self._report(), name="metrics"),
+        ]
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
+        done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failure = next((task for task in done if task is not stopped), None)
+        if failure is not None:
+            # None of them ends by itself: a defect. What is committed is safe; start anew.
+            self.log.event(f"{failure.get_name()} failed", level="error", reason=repr(failure.exception()))
+        await self._drain(server)
+        for task in (stopped, *tasks):
+            task.cancel()
+        await asyncio.gather(stopped, *tasks, return_exceptions=True)
+        await self.hub.close()
+        self.log.event("stopped", waiting=self.journal.waiting)
+        if failure is not None and (error := failure.exception()) is not None:
+            raise error
+
+    def health(self) -> tuple[bool, dict[str, object]]:
+        """Whether traffic is welcome, and why (not)."""
+        ready = not self._draining and self.journal.problem is None and not self.journal.full
+        return ready, {
+            "live": True,
+            "ready": ready,
+            "draining": self._draining,
+            "database": self.journal.problem or "ok",
+            # A task without Redis works alone; it is told and does not cost readiness.
+            "redis": self.fanout.problem or "ok",
+        }
+
+    def entered(self, connection: Connection) -> None:
+        self._connections[connection] = None
+        self.log.event("connected")
+
+    def left(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+
+    # -- listening ----------------------------------------------------------------------------------------
+
+    async def _listen(self) -> asyncio.Server:
+        config = self.config
+        try:
+            server = await ws_create_server(
+                self._answer,
+                config.bind_address,
+                config.port,
+                websocket_handshake_timeout=HANDSHAKE_SECONDS,
+                max_frame_size=MAX_MESSAGE,
+                read_buffer_init_size=_READ_BUFFER,
+                enable_auto_ping=False,
+                enable_auto_pong=True,
+            )
+        except OSError as error:
+            raise ServiceError(
+                f"{config.bind_address}:{config.port}",
+                f"cannot listen there: {error.strerror or error}",
+                f"Free the port, or set {contract.BIND_ADDRESS} and {contract.PORT}.",
+            ) from error
+        port = server.sockets[0].getsockname()[1]
+        self.log.event("listening", address=config.bind_address, port=port, environment=config.environment)
+        return server
+
+    def _answer(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
+        path = request.path.decode("latin-1").partition("?")[0]
+        if path == contract.HEALTH_PATH:
+            ready, body = self.health()
+            return _response(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, body)
+        if path not in (contract.REALTIME_PATH, "/"):
+            return None
+        if self._draining or len(self._connections) >= MAX_SOCKETS:
+            return _response(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "try again later"})
+        # Firefox sends "keep-alive, Upgrade", which is right (RFC 6455, section 4.2.1); picows 2.3 wants
+        # the one word.
+        if "upgrade" in (token.strip().lower() for token in request.headers.get("connection", "").split(",")):
+            request.headers["connection"] = "upgrade"
+        return Connection(self, path)
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            for connection in list(self._connections):
+                connection.tick(now)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(contract.METRIC_PERIOD)
+            self._metrics()
+
+    def _metrics(self) -> None:
+        self.log.metrics(
+            {
+                contract.METRIC_CONNECTIONS: len(self._connections),
+                contract.METRIC_DOCUMENTS: self.hub.documents,
+            },
+            {
+                contract.METRIC_EDITS: self._edits,
+                contract.METRIC_MESSAGES: self.messages,
+                contract.METRIC_ERRORS: self.errors,
+            },
+            self._latencies,
+        )
+        self._edits = self.messages = self.errors = 0
+        self._latencies = []
+
+    def _acknowledged(self, entries: list[Entry]) -> None:
+        now = time.monotonic()
+        for entry in entries:
+            if entry.update is not None:
+                self._edits += 1
+                if len(self._latencies) < _LATENCIES:
+                    self._latencies.append((now - entry.arrived) * 1000)
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    async def _drain(self, server: asyncio.Server) -> None:
+        """Fails health, takes no more sockets, closes those that are open one after the other, and waits for
+        the journal and the fan-out: at most `drain_seconds` in all.
+
+        The port stays open, so that the load balancer hears "503" and not a refused connection.
+        """
+        self._draining = True
+        connections = list(self._connections)
+        self.log.event("draining", connections=len(connections), waiting=self.journal.waiting)
+        seconds = self.config.drain_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                interval = min(DRAIN_INTERVAL, seconds * DRAIN_SHARE / max(1, len(connections)))
+                for connection in connections:
+                    connection.close(SERVICE_RESTART, "this task is going; come back")
+                    await asyncio.sleep(interval)
+                self.hub.flush()
+                await self.journal.flush()
+                await self.fanout.flush()
+        except TimeoutError:
+            self.log.event("drain_timeout", level="error", waiting=self.journal.waiting)
+        server.close()
+        self._metrics()
+
+
+def _response(status: HTTPStatus, body: dict[str, object]) -> WSUpgradeResponseWithListener:
+    text = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if status is HTTPStatus.OK:
+        response = WSUpgradeResponse.create_ok_response(text, headers)
+    else:
+        response = WSUpgradeResponse.create_error_response(status, text, headers)
+    return WSUpgradeResponseWithListener(response, None)
+
+
+class LogHandler(logging.Handler):
+    """Passes what libraries log on to the service's log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.event(
+            record.name,
+            level="error" if record.levelno >= logging.ERROR else "warning",
+            reason=record.getMessage(),
+        )

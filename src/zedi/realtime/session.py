@@ -1,0 +1,347 @@
+"""The state of one socket, sans I/O: no sockets, no clock, no asyncio.
+
+A Session is told what happened (a frame came, a token was judged, time passed) and answers with effects for
+its shell to carry out, in order. One socket carries many documents, each under its own address; until an
+address is authenticated its frames are held, and what may be held is bounded in bytes, messages, documents
+and time, because anybody can send them.
+
+What the protocol leaves open is decided here:
+
+- A frame that cannot be read, a malformed update and a message that only servers may send close the socket
+  with 4205 (reset): the client comes back and synchronises from the start.
+- What a stranger may not do (hold too much, fail too often) closes with 4401, being late with 4408.
+- A denied address keeps what was held: a client that only sends a new token must find its Step1 answered.
+- A token that expires closes the socket with 4401, not the document: providers of v3 and v4 attach a
+  document again only when its socket comes back. They are asked for a new token before that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from zedi.realtime import structure, wire
+from zedi.realtime.access import Mode, User
+
+RESET: Final = 4205
+UNAUTHORIZED: Final = 4401
+TIMEOUT: Final = 4408
+TOO_BIG: Final = 1009
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one socket. Bytes, seconds, numbers of things."""
+
+    documents: int = 100
+    held_bytes: int = 2 * 1024 * 1024
+    held_messages: int = 1000
+    held_seconds: float = 60.0
+    """Longer than a database that sleeps takes to wake."""
+    failures: int = 20
+    """Tokens refused before the socket is closed."""
+    stateless_bytes: int = 64 * 1024
+    refresh_seconds: float = 120.0
+    """How long before its end a new token is asked for; again at every quarter of it."""
+
+
+class Send(NamedTuple):
+    """Send this body under this address; the empty address is the socket itself."""
+
+    address: str
+    body: bytes
+
+
+class Authenticate(NamedTuple):
+    """Judge this token and, where it is good, open the document; then tell with the same attempt."""
+
+    address: str
+    document: str
+    token: str
+    attempt: int
+
+
+class Join(NamedTuple):
+    """Send our Step1 and what a reader with this state vector lacks."""
+
+    address: str
+    state_vector: dict[int, int]
+
+
+class Append(NamedTuple):
+    """Store this update, tell the others, and report to its author when it is stored."""
+
+    address: str
+    update: bytes
+    answer: bool
+    """It is a Step2, which may well hold nothing new."""
+
+
+class Compare(NamedTuple):
+    """A reader's Step2: answer whether the document holds all of it already."""
+
+    address: str
+    update: bytes
+
+
+class Announce(NamedTuple):
+    """These clients are here, or gone."""
+
+    address: str
+    present: list[wire.Presence]
+
+
+class TellPresence(NamedTuple):
+    """Send the current awareness, if there is any."""
+
+    address: str
+
+
+class Broadcast(NamedTuple):
+    """Pass a stateless message on to the document's other clients."""
+
+    address: str
+    payload: str
+
+
+class Leave(NamedTuple):
+    """The document is closed for this address."""
+
+    address: str
+
+
+class Close(NamedTuple):
+    """Close the socket; no effect follows."""
+
+    code: int
+    reason: str
+
+
+Effect = Send | Authenticate | Join | Append | Compare | Announce | TellPresence | Broadcast | Leave | Close
+
+
+class _Phase(Enum):
+    HELD = auto()
+    """No token yet, or a refused one."""
+    CHECKING = auto()
+    LIVE = auto()
+
+
+@dataclass(slots=True)
+class _Document:
+    address: str
+    since: float
+    """When the wait for a token began."""
+    phase: _Phase = _Phase.HELD
+    attempt: int = 0
+    held: list[tuple[wire.Message, int]] = field(default_factory=list)
+    """With the sizes of their frames in bytes."""
+    user: User | None = None
+    read_only: bool = False
+    ask_at: float = 0.0
+    """When to ask for a new token."""
+
+
+class Session:
+    """One socket. `now` is the time in seconds since the epoch, which tokens are measured by."""
+
+    def __init__(self, now: float, limits: Limits = Limits()) -> None:
+        self._limits = limits
+        self._documents: dict[str, _Document] = {}
+        self._held_bytes = 0
+        self._held_messages = 0
+        self._failures = 0
+        self._attempts = 0
+        self._idle_since = now
+        """Since when no document is live."""
+        self._closed = False
+
+    @property
+    def user(self) -> User | None:
+        """Somebody who was authenticated here, for the log."""
+        return next((each.user for each in self._documents.values() if each.user), None)
+
+    def receive(self, frame: bytes, now: float) -> list[Effect]:
+        """What to do about a binary frame."""
+        if self._closed:
+            return []
+        try:
+            message = wire.decode(frame)
+            match message:
+                case wire.Update(address, update):
+                    document = self._documents.get(address)
+                    if document is not None and document.phase is _Phase.LIVE:
+                        return [self._update(document, update, answer=False)]
+                    return self._hold(message, len(frame), now)
+                case wire.Ping():
+                    return [Send("", wire.PONG)]
+                case wire.Pong():
+                    return []
+                case wire.Token():
+                    return self._token(message, now)
+                case wire.Close(address):
+                    return self._leave(address, now)
+            document = self._documents.get(message.address)
+            if document is not None and document.phase is _Phase.LIVE:
+                return self._handle(document, message)
+            return self._hold(message, len(frame), now)
+        except wire.WireError as error:
+            return self._close(RESET, str(error))
+
+    def wants(self, address: str, attempt: int) -> bool:
+        """Whether the verdict on this attempt is still waited for."""
+        document = self._documents.get(address)
+        return not self._closed and document is not None and document.attempt == attempt
+
+    def authenticated(self, address: str, attempt: int, user: User, mode: Mode, now: float) -> list[Effect]:
+        """The token was good and the document is open."""
+        document = self._documents.get(address)
+        if self._closed or document is None or document.attempt != attempt:
+            return []
+        self._failures = 0
+        document.user = user
+        document.read_only = mode == "readonly"
+        # A token that is short-lived to begin with is not asked for again at once.
+        lead = min(self._limits.refresh_seconds, max(0.0, user.expires_at - now) / 2)
+        document.ask_at = user.expires_at - lead
+        effects: list[Effect] = [Send(address, wire.authenticated(mode))]
+        if document.phase is _Phase.LIVE:
+            return effects
+        document.phase = _Phase.LIVE
+        effects.append(TellPresence(address))
+        held, document.held = document.held, []
+        self._release(held)
+        try:
+            for message, _ in held:
+                effects += self._handle(document, message)
+        except wire.WireError as error:
+            effects += self._close(RESET, str(error))
+        return effects
+
+    def denied(self, address: str, attempt: int, reason: str, now: float) -> list[Effect]:
+        """The token was not good, or not for this document. The client may send another one."""
+        document = self._documents.get(address)
+        if self._closed or document is None or document.attempt != attempt:
+            return []
+        effects: list[Effect] = [Send(address, wire.denied(reason))]
+        if document.phase is _Phase.LIVE:
+            effects.append(Leave(address))
+        document.phase = _Phase.HELD
+        document.user = None
+        document.since = now
+        self._failures += 1
+        if self._failures >= self._limits.failures:
+            effects += self._close(UNAUTHORIZED, f"{self._failures} tokens were refused")
+        self._rest(now)
+        return effects
+
+    def tick(self, now: float) -> list[Effect]:
+        """What the passing of time asks for; to be called about once a second."""
+        if self._closed:
+            return []
+        effects: list[Effect] = []
+        late = now - self._limits.held_seconds
+        live = False
+        for document in self._documents.values():
+            if document.phase is not _Phase.LIVE:
+                if document.held and document.since < late:
+                    return self._close(TIMEOUT, "no good token came in time")
+                continue
+            live = True
+            if document.user and now >= document.user.expires_at:
+                return self._close(UNAUTHORIZED, "the token has expired")
+            if now >= document.ask_at:
+                document.ask_at = now + self._limits.refresh_seconds / 4
+                effects.append(Send(document.address, wire.TOKEN_REQUEST))
+        if not live and self._idle_since < late:
+            return self._close(TIMEOUT, "no document was opened in time")
+        return effects
+
+    def _token(self, message: wire.Token, now: float) -> list[Effect]:
+        document = self._document(message.address, now)
+        if document is None:
+            return self._close(UNAUTHORIZED, f"more than {self._limits.documents} documents")
+        if document.phase is _Phase.CHECKING:
+            # The older verdict will not be listened to. Each costs work, so each counts.
+            self._failures += 1
+            if self._failures >= self._limits.failures:
+                return self._close(UNAUTHORIZED, "too many tokens at once")
+        elif document.phase is _Phase.HELD:
+            document.phase = _Phase.CHECKING
+        self._attempts += 1  # never the same twice, also when an address is left and comes back
+        document.attempt = self._attempts
+        name, _ = wire.split_address(message.address)
+        return [Authenticate(message.address, name, message.token, document.attempt)]
+
+    def _document(self, address: str, now: float) -> _Document | None:
+        document = self._documents.get(address)
+        if document is None and len(self._documents) < self._limits.documents:
+            document = self._documents[address] = _Document(address, now)
+        return document
+
+    def _hold(self, message: wire.Message, size: int, now: float) -> list[Effect]:
+        assert not isinstance(message, wire.Ping | wire.Pong)
+        document = self._document(message.address, now)
+        if document is None:
+            return self._close(UNAUTHORIZED, f"more than {self._limits.documents} documents")
+        self._held_bytes += size
+        self._held_messages += 1
+        if self._held_bytes > self._limits.held_bytes:
+            return self._close(UNAUTHORIZED, f"more than {self._limits.held_bytes} bytes before a good token")
+        if self._held_messages > self._limits.held_messages:
+            return self._close(
+                UNAUTHORIZED, f"more than {self._limits.held_messages} messages before a good token"
+            )
+        document.held.append((message, size))
+        return []
+
+    def _release(self, held: list[tuple[wire.Message, int]]) -> None:
+        self._held_messages -= len(held)
+        self._held_bytes -= sum(size for _, size in held)
+
+    def _handle(self, document: _Document, message: wire.Message) -> list[Effect]:
+        address = document.address
+        match message:
+            case wire.Update():
+                return [self._update(document, message.update, answer=False)]
+            case wire.Step2():
+                return [self._update(document, message.update, answer=True)]
+            case wire.Step1():
+                return [Join(address, wire.decode_state_vector(message.state_vector))]
+            case wire.Awareness():
+                return [Announce(address, wire.decode_awareness(message.payload))]
+            case wire.QueryAwareness():
+                return [TellPresence(address)]
+            case wire.Stateless():
+                if len(message.payload) > self._limits.stateless_bytes:
+                    return self._close(TOO_BIG, "stateless message")
+                return [Broadcast(address, message.payload)]
+            case _:
+                raise wire.WireError("type", f"{type(message).__name__} is not for clients to send")
+
+    def _update(self, document: _Document, update: bytes, *, answer: bool) -> Effect:
+        structure.check_update(update)
+        if not document.read_only:
+            return Append(document.address, update, answer)
+        if answer:
+            return Compare(document.address, update)
+        return Send(document.address, wire.REFUSED)
+
+    def _leave(self, address: str, now: float) -> list[Effect]:
+        document = self._documents.pop(address, None)
+        if document is None:
+            return []
+        self._release(document.held)
+        self._rest(now)
+        return [Leave(address)] if document.phase is _Phase.LIVE else []
+
+    def _rest(self, now: float) -> None:
+        """Remembers when the last live document went."""
+        if not any(document.phase is _Phase.LIVE for document in self._documents.values()):
+            self._idle_since = now
+
+    def _close(self, code: int, reason: str) -> list[Effect]:
+        self._closed = True
+        self._documents.clear()
+        return [Close(code, reason)]

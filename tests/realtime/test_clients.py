@@ -1,0 +1,300 @@
+"""Real Hocuspocus clients against the service, a real PostgreSQL and a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.realtime.conftest import Database, Issuer, NodeClients, Server, StartService
+
+pytestmark = pytest.mark.server
+
+
+async def test_an_edit_is_seen_by_the_other_client_and_saved(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """What one client writes the other one reads, both are told that it is saved, and it is in the table."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, issuer.token())
+    await clients.open("b", service, page, issuer.token(sub="user-2"))
+    for name in "ab":
+        await clients.wait(name, synced=True, unsynced=0, authenticated=True, scope="read-write")
+    await clients.command("type", "a", text="こんにちは")
+    await clients.wait("b", text="こんにちは")
+    await clients.command("insert", "b", text="!")
+    await clients.wait("a", text="こんにちは!", unsynced=0)
+    await clients.wait("b", text="こんにちは!", unsynced=0)
+    assert [number for number, _ in await database.updates(page)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_client_with_session_awareness_meets_one_without(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """A client whose address carries a session id is answered under it, and reads what others read."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, issuer.token(), sessionAwareness=True)
+    await clients.open("b", service, page, issuer.token())
+    await clients.wait("b", unsynced=0)
+    await clients.command("insert", "a", text="both")
+    await clients.wait("b", text="both")
+    await clients.wait("a", unsynced=0)
+
+
+async def test_presence_is_seen_and_goes_with_its_socket(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """Awareness is told to those who are there and to who comes later; a socket that breaks ends it."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, issuer.token())
+    await clients.wait("a", synced=True)
+    await clients.command("present", "a", name="Hanako")
+    await clients.open("b", service, page, issuer.token())
+    await clients.command("present", "b", name="Taro")
+    for name in "ab":
+        await clients.wait(name, names=["Hanako", "Taro"])
+    await clients.command("cut", "b")
+    await clients.command("disconnect", "b")
+    await clients.wait("a", names=["Hanako"])
+
+
+async def test_who_comes_back_is_present_again(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """A client whose network broke comes back by itself, and the others see it again."""
+    service = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, service, page, issuer.token())
+        await clients.wait(name, synced=True)
+        await clients.command("present", name, name=name)
+    await clients.wait("a", names=["a", "b"])
+    await clients.command("cut", "b")
+    await clients.wait("a", names=["a"])
+    await clients.wait("b", synced=True)
+    await clients.command("present", "b", name="b again")
+    await clients.wait("a", names=["a", "b again"])
+
+
+async def test_stateless_messages_reach_the_others(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """A stateless message comes to the other client and not back to its author."""
+    service = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, service, page, issuer.token())
+        await clients.wait(name, synced=True)
+    await clients.command("stateless", "a", payload="hello")
+    await clients.wait("b", stateless=["hello"])
+    assert (await clients.status("a"))["stateless"] == []
+
+
+async def test_saved_is_said_only_after_the_commit(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """While the document's row is locked the commit waits: the peer has the text, the author is not told
+    that it is saved; it is told once the lock is gone."""
+    service = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, service, page, issuer.token())
+    await clients.wait("a", unsynced=0)
+    await clients.command("insert", "a", text="first ")
+    await clients.wait("a", unsynced=0)
+    locker = await database.connect()
+    watcher = await database.connect()
+    try:
+        transaction = locker.transaction()
+        await transaction.start()
+        await locker.execute("SELECT 1 FROM documents WHERE name = $1 FOR UPDATE", page)
+        await clients.command("insert", "a", text="second")
+        await clients.wait("b", text="first second")
+        async with asyncio.timeout(20):
+            while not await watcher.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND wait_event_type = 'Lock'"
+            ):
+                pass
+        # A connection that breaks and comes back must not be told "saved" either: its Step2 holds nothing
+        # that the server does not have, and what the server has is not committed.
+        await clients.command("cut", "a")
+        await clients.wait("a", synced=True, text="first second")
+        status = await clients.status("a")
+        assert status["has_unsynced"] is True
+        assert len(await database.updates(page)) == 1
+        await transaction.rollback()
+        await clients.wait("a", has_unsynced=False)
+        assert len(await database.updates(page)) == 2
+    finally:
+        await locker.close()
+        await watcher.close()
+
+
+async def test_a_bad_token_is_denied_and_a_good_one_helps(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer, stranger: Issuer
+) -> None:
+    """A foreign token is denied with its reason; a better one on the same socket helps."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, stranger.token())
+    status = await clients.wait("a", denied=["the token's signature is wrong"])
+    assert not status["authenticated"]
+    await clients.command("token", "a", token=issuer.token(), send=True)
+    await clients.wait("a", authenticated=True, synced=True, unsynced=0, closes=[])
+    await clients.command("insert", "a", text="welcome")
+    await clients.wait("a", unsynced=0)
+
+
+async def test_an_unknown_page_is_denied(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """A document whose page is not in the table is denied."""
+    service = await start_service(database)
+    await clients.open("a", service, "3f0a3a52-94b2-4ef4-8a17-f1d6a3dd3d0f", issuer.token())
+    await clients.wait("a", denied=["no such page"])
+
+
+async def test_an_outage_of_the_database_loses_nothing(
+    database: Database,
+    start_service: StartService,
+    clients: NodeClients,
+    issuer: Issuer,
+    postgres_server: Server,
+) -> None:
+    """Edits go on while PostgreSQL restarts: peers see them, and they are acknowledged afterwards."""
+    service = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, service, page, issuer.token())
+        await clients.wait(name, unsynced=0)
+    await clients.command("type", "a", text="before ")
+    await clients.wait("a", unsynced=0)
+    postgres_server.stop(signal.SIGQUIT)
+    try:
+        await clients.command("type", "a", text="during ")
+        await clients.wait("b", text="before during ")
+        await service.logged("database_away")
+        assert (await clients.status("a"))["has_unsynced"] is True
+        status, health = service.health()
+        assert status == 503
+        assert health["live"] and not health["ready"] and health["database"] != "ok"
+    finally:
+        postgres_server.start()
+    await clients.command("type", "b", text="after")
+    await clients.wait("a", text="before during after", has_unsynced=False)
+    await clients.wait("b", has_unsynced=False)
+    assert service.health()[0] == 200
+    assert len(await database.updates(page)) == len("before during after")
+
+
+async def test_what_was_acknowledged_survives_sigkill(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """The process is killed right after the acknowledgement; a new one gives a new client all of it."""
+    first = await start_service(database)
+    page = await database.page()
+    await clients.open("a", first, page, issuer.token())
+    await clients.command("type", "a", text="x" * 300)
+    await clients.wait("a", text="x" * 300, unsynced=0)
+    await first.stop(signal.SIGKILL)
+    await clients.command("destroy", "a")
+    second = await start_service(database)
+    await clients.open("b", second, page, issuer.token())
+    # What is there when the provider says "synced" is the whole.
+    status = await clients.wait("b", synced=True)
+    assert status["text"] == "x" * 300
+
+
+async def test_clients_of_a_killed_process_bring_their_edits_along(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """Edits made while the service is gone are sent, stored and acknowledged when it is back."""
+    first = await start_service(database)
+    page = await database.page()
+    await clients.open("a", first, page, issuer.token())
+    await clients.command("insert", "a", text="one ")
+    await clients.wait("a", unsynced=0)
+    await first.stop(signal.SIGKILL)
+    await clients.command("insert", "a", text="two")
+    await start_service(database, PORT=str(first.port))
+    await clients.wait("a", synced=True, has_unsynced=False)
+    await clients.open("b", first, page, issuer.token())
+    await clients.wait("b", synced=True, text="one two")
+
+
+async def test_two_tasks_see_each_others_edits_and_heal(
+    database: Database,
+    start_service: StartService,
+    clients: NodeClients,
+    issuer: Issuer,
+    valkey_server: Server,
+) -> None:
+    """Clients of two tasks share text and presence; Valkey dies, edits go on, and all meet again."""
+    redis_url = f"redis://127.0.0.1:{valkey_server.port}"
+    one, two = await start_service(database, redis_url), await start_service(database, redis_url)
+    page = await database.page()
+    await clients.open("a", one, page, issuer.token())
+    await clients.wait("a", unsynced=0)
+    await clients.command("present", "a", name="a")
+    await clients.open("b", two, page, issuer.token())
+    await clients.wait("b", unsynced=0, names=["", "a"])
+    await clients.command("present", "b", name="b")
+    await clients.wait("a", names=["a", "b"])
+    await clients.command("type", "a", text="one ")
+    await clients.wait("b", text="one ")
+    await clients.command("stateless", "b", payload="across")
+    await clients.wait("a", stateless=["across"])
+
+    valkey_server.stop(signal.SIGKILL)
+    try:
+        await one.logged("redis_away")
+        await two.logged("redis_away")
+        await clients.command("type", "a", text="two ")
+        await clients.wait("a", text="one two ", unsynced=0)
+        assert one.health()[0] == 200
+    finally:
+        valkey_server.start()
+    await clients.wait("b", text="one two ")
+    await clients.command("type", "b", text="three")
+    for name in "ab":
+        await clients.wait(name, text="one two three", unsynced=0)
+
+
+async def test_a_gap_in_the_numbers_is_read_from_the_journal_without_redis(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """Two tasks that cannot reach Redis meet as soon as both commit: the numbers show the gap."""
+    one, two = await start_service(database), await start_service(database)
+    page = await database.page()
+    await clients.open("a", one, page, issuer.token())
+    await clients.open("b", two, page, issuer.token())
+    for name in "ab":
+        await clients.wait(name, unsynced=0)
+    await clients.command("type", "a", text="left ")
+    await clients.wait("a", unsynced=0)
+    await clients.command("insert", "b", text="right ")
+    await clients.wait("b", words=["left", "right"])
+
+
+async def test_sigterm_sends_clients_away_and_ends_in_time(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """At SIGTERM sockets are closed with 1012, everything is committed, the status is 0."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, issuer.token())
+    await clients.wait("a", unsynced=0)
+    await clients.command("type", "a", text="last words")
+    await clients.wait("a", unsynced=0)
+    assert await service.stop(signal.SIGTERM) == 0
+    status = await clients.status("a")
+    assert 1012 in status["closes"]
+    assert (await service.logged("stopped"))["waiting"] == 0
+    assert len(await database.updates(page)) == len("last words")

@@ -1,0 +1,203 @@
+"""The journal, on a real PostgreSQL: numbers without gaps, whatever happens to the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import signal
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zedi.realtime.config import DatabaseAddress
+from zedi.realtime.journal import BATCH_UPDATES, Journal
+from zedi.realtime.log import Log
+
+if TYPE_CHECKING:
+    from tests.realtime.conftest import Database, Server
+
+pytestmark = pytest.mark.server
+SECONDS = 8.0
+
+
+@contextlib.asynccontextmanager
+async def running(address: DatabaseAddress) -> AsyncIterator[Journal]:
+    journal = Journal(address, Log("test", "test", io.StringIO()))
+    writer = asyncio.create_task(journal.run())
+    try:
+        yield journal
+    finally:
+        writer.cancel()
+        r=await asyncio.gather(writer, return_exceptions=True); import traceback; traceback.print_exception(r[0])
+
+
+async def append(journal: Journal, document: str, updates: list[bytes]) -> int:
+    """Appends and waits for the commit; the number of the first."""
+    done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    journal.append(document, updates, done.set_result)
+    async with asyncio.timeout(SECONDS):
+        return await done
+
+
+async def read(journal: Journal, document: str, after: int = 0) -> list[tuple[int, bytes]]:
+    async with asyncio.timeout(SECONDS):
+        return [row async for rows in journal.read_from(document, after) for row in rows]
+
+
+async def test_what_is_appended_is_read_in_order(database: Database) -> None:
+    """Each document counts its own updates from 1; reading goes on after any number."""
+    async with running(database.address) as journal:
+        assert await append(journal, "one", [b"a", b"b"]) == 1
+        assert await append(journal, "two", [b"x"]) == 1
+        assert await append(journal, "one", [b"c"]) == 3
+        assert await read(journal, "one") == [(1, b"a"), (2, b"b"), (3, b"c")]
+        assert await read(journal, "one", 2) == [(3, b"c")]
+        assert await read(journal, "two") == [(1, b"x")]
+        assert await read(journal, "three") == []
+
+
+async def test_a_flood_is_committed_in_order_and_in_batches(database: Database) -> None:
+    """More than a batch of appends: numbers are consecutive, callbacks come in order, nothing waits after."""
+    async with running(database.address) as journal:
+        numbers: dict[str, list[int]] = {"one": [], "two": []}
+        for index in range(BATCH_UPDATES + 500):
+            document = ("one", "two")[index % 2]
+            journal.append(document, [str(index).encode()], numbers[document].append)
+        async with asyncio.timeout(SECONDS):
+            await journal.flush()
+        assert journal.waiting == 0
+        for start, document in enumerate(numbers):
+            count = len(numbers[document])
+            assert numbers[document] == list(range(1, count + 1))
+            expected = [(n + 1, str(2 * n + start).encode()) for n in range(count)]
+            assert await read(journal, document) == expected
+
+
+async def test_tasks_that_write_the_same_documents_share_the_numbers(database: Database) -> None:
+    """Two writers, many documents in opposite orders: no deadlock, no gap, no number twice."""
+    async with running(database.address) as one, running(database.address) as two:
+        documents = [f"doc {number}" for number in range(8)]
+        for _ in range(30):
+            for journal, order in ((one, documents), (two, documents[::-1])):
+                for document in order:
+                    journal.append(document, [b"x"], lambda first: None)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(one.flush(), two.flush())
+        for document in documents:
+            assert [number for number, _ in await read(one, document)] == list(range(1, 61))
+        assert one.problem is None and two.problem is None
+
+
+async def test_a_reader_never_skips_what_commits_late(database: Database) -> None:
+    """Whoever goes on reading after the highest number it saw sees every update, while two tasks write."""
+    async with running(database.address) as one, running(database.address) as two:
+        seen: list[int] = []
+        done = asyncio.Event()
+
+        async def follow() -> None:
+            while True:
+                last = done.is_set()
+                seen.extend(number for number, _ in await read(one, "doc", seen[-1] if seen else 0))
+                if last:
+                    return
+
+        follower = asyncio.create_task(follow())
+        for _ in range(50):
+            await asyncio.gather(append(one, "doc", [b"1"]), append(two, "doc", [b"2"]))
+        done.set()
+        async with asyncio.timeout(SECONDS):
+            await follower
+        assert seen == list(range(1, 101))
+
+
+async def test_appends_outlive_a_restart_of_the_server(database: Database, postgres_server: Server) -> None:
+    """What is appended while PostgreSQL is down is committed when it is back, in order, and problem says why
+    it waits."""
+    async with running(database.address) as journal:
+        assert await append(journal, "doc", [b"before"]) == 1
+        postgres_server.stop(signal.SIGQUIT)
+        try:
+            numbers: list[int] = []
+            journal.append("doc", [b"during"], numbers.append)
+            journal.append("doc", [b"also"], numbers.append)
+            async with asyncio.timeout(SECONDS):
+                while journal.problem is None:
+                    await asyncio.sleep(0.01)
+            assert journal.waiting > 0 and numbers == []
+        finally:
+            postgres_server.start()
+        assert await append(journal, "doc", [b"after"]) == 4
+        assert [data for _, data in await read(journal, "doc")] == [b"before", b"during", b"also", b"after"]
+        assert journal.problem is None
+
+
+async def test_a_connection_cut_during_commits_loses_nothing(database: Database) -> None:
+    """Connections are ended again and again while updates are written: each is there, in the order it was
+    acknowledged; a repeated one does no harm, and numbers have no gaps."""
+    async with running(database.address) as journal:
+        await append(journal, "doc", [b"0"])
+        cutter = await database.connect()
+        try:
+            acknowledged: dict[bytes, int] = {}
+            for index in range(1, 40):
+                update = str(index).encode()
+                appending = asyncio.create_task(append(journal, "doc", [update]))
+                if index % 5 == 0:
+                    await cutter.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                
+                try:
+                    acknowledged[update] = await asyncio.wait_for(appending,6)
+                except TimeoutError:
+                    print("STUCK", index, journal.problem, journal._log._stream.getvalue()[-600:], journal._queue, journal._wake.is_set(), journal._connection and journal._connection.is_closed())
+                    [print("TASK", t) or t.print_stack(limit=8) for t in asyncio.all_tasks() if "journal" in repr(t.get_coro()).lower() or True]
+                    raise
+        finally:
+            await cutter.close()
+        rows = dict(await read(journal, "doc"))
+        assert sorted(rows) == list(range(1, len(rows) + 1))
+        assert all(rows[number] == update for update, number in acknowledged.items())
+
+
+async def test_a_lock_on_one_document_holds_the_commit_back(database: Database) -> None:
+    """The head row's lock orders the writers: nothing is committed, or acknowledged, around it."""
+    async with running(database.address) as journal:
+        await append(journal, "doc", [b"first"])
+        locker = await database.connect()
+        try:
+            async with locker.transaction():
+                await locker.execute("SELECT 1 FROM documents WHERE name = 'doc' FOR UPDATE")
+                waiting = asyncio.create_task(append(journal, "doc", [b"second"]))
+                async with asyncio.timeout(SECONDS):
+                    while not await locker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                        await asyncio.sleep(0.01)
+                assert not waiting.done()
+            assert await waiting == 2
+        finally:
+            await locker.close()
+
+
+async def test_it_starts_before_the_database_and_makes_the_tables(empty_database: Database) -> None:
+    """An empty database is migrated by the first task that comes, or by one of several at once."""
+    async with running(empty_database.address) as one, running(empty_database.address) as two:
+        first, second = await asyncio.gather(append(one, "doc", [b"1"]), append(two, "doc", [b"2"]))
+        assert sorted((first, second)) == [1, 2]
+
+
+def test_what_waits_is_bounded() -> None:
+    """Past the bound the journal says that it is full; nobody is connected here at all."""
+
+    async def fill() -> None:
+        journal = Journal(
+            DatabaseAddress("127.0.0.1", 1, "x", "x", "x", "disable"), Log("t", "t", io.StringIO())
+        )
+        while not journal.full:
+            journal.append("doc", [b"x" * 1024 * 1024], lambda first: None)
+        assert 60 < journal.waiting / 1024 / 1024 < 70
+
+    asyncio.run(fill())

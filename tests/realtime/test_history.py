@@ -1,0 +1,143 @@
+"""The history of a document: nothing is lost between what went in and what readers get."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pycrdt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zedi.realtime import wire
+from zedi.realtime.history import History
+
+
+def edits(seed: int, count: int) -> list[bytes]:
+    """Updates of three people who write and delete in one text, and meet now and then."""
+    choose = random.Random(seed)
+    log: list[bytes] = []
+    docs: list[pycrdt.Doc[Any]] = [pycrdt.Doc() for _ in range(3)]
+    kept = [doc.observe(lambda event: log.append(event.update)) for doc in docs]
+    own: list[bytes] = []
+    for _ in range(count):
+        doc = choose.choice(docs)
+        text = doc.get("text", type=pycrdt.Text)
+        before = len(log)
+        if len(text) > 3 and choose.random() < 0.3:
+            at = choose.randrange(len(text) - 1)
+            del text[at : at + choose.randrange(1, 3)]
+        else:
+            text.insert(choose.randrange(len(text) + 1), "ab")
+        own += log[before:]
+        if choose.random() < 0.2:
+            other = choose.choice(docs)
+            doc.apply_update(other.get_update(doc.get_state()))
+    del kept
+    return own
+
+
+def text_of(updates: list[bytes]) -> str:
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    doc.apply_update(pycrdt.merge_updates(*updates, wire.EMPTY_UPDATE))
+    return str(doc.get("text", type=pycrdt.Text))
+
+
+def vector_of(updates: list[bytes]) -> dict[int, int]:
+    return wire.decode_state_vector(pycrdt.get_state(pycrdt.merge_updates(*updates, wire.EMPTY_UPDATE)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 150), st.booleans(), st.data())
+def test_a_reader_gets_what_it_lacks(seed: int, count: int, shuffled: bool, choice: st.DataObject) -> None:
+    """Whatever part a reader has, in whatever order updates came, with it and the answer it has all."""
+    updates = edits(seed, count)
+    if shuffled:
+        random.Random(seed).shuffle(updates)
+    history = History()
+    looks = choice.draw(st.sets(st.integers(0, len(updates)), max_size=4))
+    for number, update in enumerate(updates):
+        history.append(update)
+        if number in looks:
+            history.state_vector()
+    has = updates[: choice.draw(st.integers(0, len(updates)))]
+    reader: pycrdt.Doc[Any] = pycrdt.Doc()
+    reader.apply_update(pycrdt.merge_updates(*has, wire.EMPTY_UPDATE))
+    answer = history.missing(wire.decode_state_vector(reader.get_state()))
+    assert text_of([*has, *answer]) == text_of(updates)
+    assert vector_of([*has, *answer]) == vector_of(updates)
+    assert text_of(history.missing({})) == text_of(updates)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 120), st.data())
+def test_the_state_vector_counts_what_is_here_without_gaps(
+    seed: int, count: int, choice: st.DataObject
+) -> None:
+    """It is that of the merged updates, also where some are missing and come later."""
+    updates = edits(seed, count)
+    late = choice.draw(st.sets(st.integers(0, len(updates) - 1), max_size=5))
+    order = [u for n, u in enumerate(updates) if n not in late] + [updates[n] for n in sorted(late)]
+    history = History()
+    for number, update in enumerate(order, 1):
+        history.append(update)
+        if number % 7 == 0 or number > len(order) - 6:
+            assert wire.decode_state_vector(history.state_vector()) == vector_of(order[:number])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 100))
+def test_it_knows_what_is_new(seed: int, count: int) -> None:
+    """What is here is contained, alone and as a whole; a new character and a new deletion are not."""
+    updates = edits(seed, count)
+    history = History()
+    for update in updates:
+        history.append(update)
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    for update in updates:
+        doc.apply_update(update)
+    assert history.contains(doc.get_update())
+    assert history.contains(wire.EMPTY_UPDATE)
+    assert all(history.contains(update) for update in updates)
+    news: list[bytes] = []
+    kept = doc.observe(lambda event: news.append(event.update))
+    text = doc.get("text", type=pycrdt.Text)
+    text.insert(0, "new")
+    assert not history.contains(news[-1])
+    history.append(news[-1])
+    del text[0:1]
+    assert not history.contains(news[-1])
+    history.append(news[-1])
+    assert history.contains(doc.get_update())
+    del kept
+
+
+def test_what_waits_for_its_predecessor_is_passed_on() -> None:
+    """An update whose predecessor never came is kept as it is, and a reader who has it can use ours."""
+    updates = edits(1, 60)
+    history = History()
+    for update in updates[5:]:
+        history.append(update)
+    assert text_of([*history.missing({}), *updates[:5]]) == text_of(updates)
+
+
+def test_many_small_updates_are_cheap() -> None:
+    """20,000 one-character updates: few pieces for a reader, and no call that holds up the event loop."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    updates: list[bytes] = []
+    kept = doc.observe(lambda event: updates.append(event.update))
+    text = doc.get("text", type=pycrdt.Text)
+    for number in range(20_000):
+        text.insert(number, "x")
+    del kept
+    history = History()
+    longest = 0.0
+    for update in updates:
+        began = time.perf_counter()
+        history.append(update)
+        longest = max(longest, time.perf_counter() - began)
+    pieces = history.missing({})
+    assert len(pieces) < 100
+    assert longest < 0.25  # measured: 5 ms; merging all at once takes seconds
+    assert history.state_vector() == doc.get_state()

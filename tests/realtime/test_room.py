@@ -1,0 +1,377 @@
+"""A room: what each reader is sent and when, with a journal and a fan-out that only remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pycrdt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zedi.realtime import wire
+from zedi.realtime.room import REMOTE_SECONDS, Link, Room
+
+Done = Callable[[int], None]
+
+
+class Journal:
+    """Remembers appends; a test commits them when it likes."""
+
+    def __init__(self) -> None:
+        self.appends: list[tuple[list[bytes], Done]] = []
+        self.number = 1
+
+    def append(self, document: str, updates: list[bytes], done: Done) -> None:
+        self.appends.append((updates, done))
+
+    def commit(self) -> None:
+        updates, done = self.appends.pop(0)
+        first, self.number = self.number, self.number + len(updates)
+        done(first)
+
+
+class Publisher:
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    def updates(self, document: str, first: int, updates: list[bytes]) -> None:
+        self.said.append(("updates", first, updates))
+
+    def presence(self, document: str, payload: bytes) -> None:
+        self.said.append(("presence", wire.decode_awareness(payload)))
+
+    def stateless(self, document: str, payload: str) -> None:
+        self.said.append(("stateless", payload))
+
+
+class Reader:
+    """A link, and the messages that were written to it. `writes` counts calls."""
+
+    def __init__(self, address: str = "doc") -> None:
+        self.stream = b""
+        self.writes = 0
+        self.link = Link(address, self._write)
+
+    def _write(self, packet: bytes) -> None:
+        self.writes += 1
+        self.stream += packet
+
+    def take(self) -> list[wire.Message]:
+        """What has come since the last time, out of its WebSocket frames."""
+        messages, data = [], self.stream
+        while data:
+            assert data[0] == 0x82
+            match data[1]:
+                case 126:
+                    start, length = 4, int.from_bytes(data[2:4], "big")
+                case 127:
+                    start, length = 10, int.from_bytes(data[2:10], "big")
+                case length:
+                    start = 2
+            messages.append(wire.decode(data[start : start + length]))
+            data = data[start + length :]
+        self.stream, self.writes = b"", 0
+        return messages
+
+
+class Scene:
+    """A room with its surroundings."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.publisher = Publisher()
+        self.acknowledged: list[object] = []
+        self.room = Room(
+            "doc",
+            self.journal,
+            self.publisher,
+            lambda room: None,
+            lambda room, entries: self.acknowledged.extend(entries),
+        )
+
+    def reader(self, address: str = "doc") -> Reader:
+        reader = Reader(address)
+        self.room.enter(reader.link)
+        return reader
+
+
+class Typist:
+    """Makes updates, each one character after the last."""
+
+    def __init__(self) -> None:
+        self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
+        self.text = self.doc.get("text", type=pycrdt.Text)
+        self._updates: list[bytes] = []
+        self._kept = self.doc.observe(lambda event: self._updates.append(event.update))
+
+    def type(self, text: str = "x") -> bytes:
+        self.text.insert(len(self.text), text)
+        return self._updates[-1]
+
+
+def read(messages: list[wire.Message]) -> str:
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    for message in messages:
+        if isinstance(message, wire.Update | wire.Step2):
+            doc.apply_update(message.update)
+    return str(doc.get("text", type=pycrdt.Text))
+
+
+SAVED = wire.SyncStatus("doc", True)
+REFUSED = wire.SyncStatus("doc", False)
+
+
+def test_peers_read_at_once_and_the_author_hears_after_the_commit() -> None:
+    """The relay does not wait for the journal, the acknowledgement does; the author gets no echo."""
+    scene, typist = Scene(), Typist()
+    author, peer = scene.reader(), scene.reader()
+    update = typist.type()
+    scene.room.append(author.link, update, False, 0.0)
+    scene.room.flush()
+    assert peer.take() == [wire.Update("doc", update)]
+    assert author.take() == []
+    assert scene.publisher.said == []
+    scene.journal.commit()
+    assert author.take() == [SAVED]
+    assert scene.publisher.said == [("updates", 1, [update])]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=40), st.data())
+def test_every_update_gets_exactly_one_status(turns: list[tuple[int, bool]], choice: st.DataObject) -> None:
+    """However appends fall into turns and commits, each author hears as often as it wrote."""
+    scene = Scene()
+    readers = [scene.reader() for _ in range(3)]
+    typists = [Typist() for _ in range(3)]
+    wrote = [0, 0, 0]
+    heard = [0, 0, 0]
+    texts: list[list[wire.Message]] = [[], [], []]
+
+    def listen() -> None:
+        for index, reader in enumerate(readers):
+            messages = reader.take()
+            heard[index] += messages.count(SAVED)
+            texts[index] += messages
+
+    for who, ends_turn in turns:
+        scene.room.append(readers[who].link, typists[who].type(), choice.draw(st.booleans()), 0.0)
+        wrote[who] += 1
+        if ends_turn:
+            scene.room.flush()
+        if choice.draw(st.booleans()) and scene.journal.appends:
+            scene.journal.commit()
+        listen()
+        assert all(h <= w for h, w in zip(heard, wrote, strict=True))
+    scene.room.flush()
+    while scene.journal.appends:
+        scene.journal.commit()
+    listen()
+    assert heard == wrote
+    assert len(scene.acknowledged) == sum(wrote)
+    assert not scene.room.busy
+    for index in range(3):
+        assert len(read([*texts[index], wire.Update("doc", typists[index].doc.get_update())])) == sum(wrote)
+
+
+def test_a_turn_is_one_frame_and_one_write_a_reader() -> None:
+    """Ten updates of two authors in one turn reach a reader merged, in one write."""
+    scene, one, two = Scene(), Typist(), Typist()
+    a, b, peer = scene.reader(), scene.reader(), scene.reader()
+    for _ in range(5):
+        scene.room.append(a.link, one.type(), False, 0.0)
+        scene.room.append(b.link, two.type(), False, 0.0)
+    scene.room.flush()
+    assert peer.writes == 1
+    (message,) = peer.take()
+    assert len(read([message])) == 10
+    scene.journal.commit()
+    a.take()
+    b.take()
+    assert len(scene.acknowledged) == 10
+
+
+def test_a_step2_without_news_waits_for_what_came_before_it() -> None:
+    """It is not stored again; it is acknowledged after the commit of what its author was told is here."""
+    scene, typist = Scene(), Typist()
+    author = scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    again = scene.reader()
+    scene.room.append(again.link, typist.doc.get_update(), True, 0.0)
+    scene.room.append(again.link, wire.EMPTY_UPDATE, True, 0.0)
+    scene.room.flush()
+    assert again.take() == []
+    assert len(scene.journal.appends) == 1
+    scene.journal.commit()
+    assert again.take() == [SAVED, SAVED]
+    scene.room.append(again.link, wire.EMPTY_UPDATE, True, 0.0)
+    scene.room.flush()
+    assert again.take() == [SAVED]
+
+
+def test_a_joiner_gets_our_step1_and_then_all_with_step2_last() -> None:
+    """Step1 comes first; Step2, which makes clients call themselves synchronised, comes last."""
+    scene, typist = Scene(), Typist()
+    author = scene.reader()
+    for _ in range(100):
+        scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    joiner = scene.reader("doc\0session")
+    scene.room.join(joiner.link, {})
+    first, *middle, last = joiner.take()
+    assert first == wire.Step1("doc\0session", typist.doc.get_state())
+    assert isinstance(last, wire.Step2) and all(isinstance(message, wire.Update) for message in middle)
+    assert read([*middle, last]) == "x" * 100
+    scene.room.join(joiner.link, wire.decode_state_vector(typist.doc.get_state()))
+    assert joiner.take() == [first, wire.Step2("doc\0session", wire.EMPTY_UPDATE)]
+
+
+def test_a_reader_who_may_not_write_is_answered_by_what_is_here() -> None:
+    """A Step2 that holds nothing new is said to be saved, another one refused."""
+    scene, typist = Scene(), Typist()
+    author, guest = scene.reader(), scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.compare(guest.link, typist.doc.get_update())
+    typist.type()
+    scene.room.compare(guest.link, typist.doc.get_update())
+    assert guest.take() == [SAVED, REFUSED]
+
+
+def test_numbers_show_what_is_missing() -> None:
+    """Other tasks' updates arrive in any order and more than once; each is relayed once, a gap shows."""
+    scene, typist = Scene(), Typist()
+    reader = scene.reader()
+    updates = [typist.type() for _ in range(4)]
+    room = scene.room
+    room.received(2, updates[1:3])
+    assert room.gap and room.seen == 0
+    room.received(1, updates[:3])
+    assert not room.gap and room.seen == 3
+    room.received(2, updates[1:])
+    room.flush()
+    assert room.seen == 4
+    assert read(reader.take()) == "xxxx"
+    assert scene.journal.appends == []
+    room.received(1, updates)
+    room.flush()
+    assert reader.take() == []
+
+
+def test_an_own_commit_shows_what_others_have_committed_before() -> None:
+    """The number of our first update says how many there are of others that we have not seen."""
+    scene, typist, other = Scene(), Typist(), Typist()
+    author = scene.reader()
+    scene.journal.number = 3
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    scene.journal.commit()
+    assert scene.room.gap and author.take() == [SAVED]
+    scene.room.received(1, [other.type(), other.type()])
+    scene.room.flush()
+    assert scene.room.seen == 3 and not scene.room.gap
+    assert read(author.take()) == "xx"
+
+
+def test_the_only_author_still_gets_what_came_from_elsewhere_in_the_same_turn() -> None:
+    """Leaving the author out must not keep another task's update from it."""
+    scene, typist, other = Scene(), Typist(), Typist()
+    author = scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.append(author.link, wire.EMPTY_UPDATE, True, 0.0)
+    scene.room.received(1, [other.type("o")])
+    scene.room.flush()
+    assert "o" in read([*author.take(), wire.Update("doc", typist.doc.get_update())])
+
+
+def here(client: int, clock: int, state: bytes = b"{}") -> wire.Presence:
+    return wire.Presence(client, clock, state)
+
+
+def presences(messages: list[wire.Message]) -> list[wire.Presence]:
+    return [
+        presence
+        for message in messages
+        if isinstance(message, wire.Awareness)
+        for presence in wire.decode_awareness(message.payload)
+    ]
+
+
+def test_presence_is_echoed_and_ends_with_its_socket() -> None:
+    """The author hears its own renewal, as its keep-alive; when it goes the others are told."""
+    scene = Scene()
+    a, b = scene.reader(), scene.reader()
+    scene.room.announce(a.link, [here(1, 1)], 0.0)
+    scene.room.announce(a.link, [here(1, 2)], 0.0)
+    scene.room.flush()
+    assert presences(a.take()) == presences(b.take()) == [here(1, 2)]
+    assert scene.publisher.said == [("presence", [here(1, 2)])]
+    scene.room.leave(a.link)
+    scene.room.leave(a.link)
+    scene.room.flush()
+    assert presences(b.take()) == [here(1, 2, wire.NO_STATE)]
+    assert scene.publisher.said[1:] == [("presence", [here(1, 2, wire.NO_STATE)])]
+
+
+def test_only_the_owner_can_end_a_presence() -> None:
+    """A client that has not heard of another for a while says that it is gone; that is not passed on."""
+    scene = Scene()
+    a, b = scene.reader(), scene.reader()
+    scene.room.announce(a.link, [here(1, 1)], 0.0)
+    scene.room.announce(b.link, [here(1, 1, wire.NO_STATE)], 0.0)
+    scene.room.flush()
+    assert presences(b.take()) == [here(1, 1)]
+    scene.room.announce(a.link, [here(1, 2, wire.NO_STATE)], 0.0)
+    scene.room.flush()
+    assert presences(b.take()) == [here(1, 2, wire.NO_STATE)]
+
+
+def test_who_comes_back_keeps_its_presence_when_the_old_socket_goes() -> None:
+    """A presence belongs to the socket that announced it last."""
+    scene = Scene()
+    old, new, peer = scene.reader(), scene.reader(), scene.reader()
+    scene.room.announce(old.link, [here(1, 5)], 0.0)
+    scene.room.announce(new.link, [here(1, 5)], 0.0)
+    scene.room.flush()
+    peer.take()
+    scene.room.leave(old.link)
+    scene.room.flush()
+    assert peer.take() == []
+    scene.room.tell_presence(peer.link)
+    assert presences(peer.take()) == [here(1, 5)]
+
+
+def test_presence_of_a_task_that_died_expires() -> None:
+    """Others' presence is believed for a while after their last renewal, and never told to tasks again."""
+    scene = Scene()
+    reader = scene.reader()
+    scene.room.announce(b"task-one", [here(1, 1)], 0.0)
+    scene.room.announce(b"task-two", [here(2, 1)], 30.0)
+    scene.room.flush()
+    assert presences(reader.take()) == [here(1, 1), here(2, 1)]
+    scene.room.expire(REMOTE_SECONDS + 1)
+    scene.room.flush()
+    assert presences(reader.take()) == [here(1, 1, wire.NO_STATE)]
+    assert scene.publisher.said == []
+    assert scene.room.local_presence() is None
+
+
+def test_one_reader_cannot_fill_the_room_with_presences() -> None:
+    """What one socket may announce is bounded; what is beyond is passed over."""
+    scene = Scene()
+    greedy, peer = scene.reader(), scene.reader()
+    scene.room.announce(greedy.link, [here(client, 1) for client in range(500)], 0.0)
+    scene.room.flush()
+    assert len(presences(peer.take())) == 100
+
+
+def test_an_edit_before_leaving_is_stored_and_relayed() -> None:
+    """Who writes and goes at once has still written."""
+    scene, typist = Scene(), Typist()
+    author, peer = scene.reader(), scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.leave(author.link)
+    scene.room.flush()
+    assert read(peer.take()) == "x"
+    scene.journal.commit()
+    assert author.take() == []
+    assert scene.room.seen == 1

@@ -1,0 +1,224 @@
+"""The service as its own process, spoken to in raw frames: what decent clients never do, and health."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import picows
+import pycrdt
+import pytest
+
+from zedi.realtime import wire
+from zedi.realtime.server import MAX_MESSAGE
+
+if TYPE_CHECKING:
+    from tests.realtime.conftest import Connect, Database, Issuer, RawClient, StartService
+
+pytestmark = pytest.mark.server
+
+
+async def join(client: RawClient, page: str, token: str) -> None:
+    """Authenticates and synchronises an empty client."""
+    client.say(wire.Token(page, token, "4.8.0"))
+    client.say(wire.Step1(page, wire.EMPTY_STATE_VECTOR))
+    assert await client.next() == wire.Authenticated(page, "read-write")
+    await client.until(wire.Step1)
+    client.say(wire.Step2(page, wire.EMPTY_UPDATE))
+    await client.until(wire.Step2)
+    assert await client.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+
+
+def an_update(size: int) -> bytes:
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    doc.get("text", type=pycrdt.Text).insert(0, "x" * size)
+    return doc.get_update()
+
+
+async def test_each_update_is_acknowledged_once(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A hundred updates in one go: a hundred acknowledgements, one row each, and no more."""
+    service, page = await start_service(database), await database.page()
+    client = await connect(service)
+    await join(client, page, issuer.token())
+    updates = [an_update(1) for _ in range(100)]
+    for update in updates:
+        client.say(wire.Update(page, update))
+    for _ in updates:
+        assert await client.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+    client.say(wire.Ping())
+    assert await client.next() == wire.Pong()
+    assert [data for _, data in await database.updates(page)] == updates
+
+
+async def test_an_edit_before_an_abrupt_end_is_kept(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """Who writes and vanishes at once has still written, for the peers and for the journal."""
+    service, page = await start_service(database), await database.page()
+    author, peer = await connect(service), await connect(service)
+    await join(author, page, issuer.token())
+    await join(peer, page, issuer.token())
+    update = an_update(3)
+    author.say(wire.Update(page, update))
+    author.transport.disconnect(graceful=True)
+    assert await peer.until(wire.Update) == wire.Update(page, update)
+    async with asyncio.timeout(20):
+        while not await database.updates(page):
+            await asyncio.sleep(0.01)
+
+
+async def test_fragments_are_put_together(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A message in three WebSocket frames is one message."""
+    service, page = await start_service(database), await database.page()
+    client = await connect(service)
+    frame = wire.encode(wire.Token(page, issuer.token(), None))
+    client.transport.send(picows.WSMsgType.BINARY, frame[:5], fin=False)
+    client.transport.send_ping()
+    client.transport.send(picows.WSMsgType.CONTINUATION, frame[5:50], fin=False)
+    client.transport.send(picows.WSMsgType.CONTINUATION, frame[50:])
+    assert await client.next() == wire.Authenticated(page, "read-write")
+
+
+async def test_what_is_not_the_protocol_closes_the_socket(
+    database: Database, start_service: StartService, connect: Connect
+) -> None:
+    """Each offence has its close code, and none disturbs the service."""
+    service = await start_service(database)
+
+    async def code_after(send: object) -> int:
+        client = await connect(service)
+        assert callable(send)
+        send(client)
+        return await client.close_code()
+
+    message, text = picows.WSMsgType.BINARY, picows.WSMsgType.TEXT
+    continuation = picows.WSMsgType.CONTINUATION
+    assert await code_after(lambda c: c.send(b"\xff" * 30)) == 4205
+    assert await code_after(lambda c: c.send(b"")) == 4205
+    assert await code_after(lambda c: c.transport.send(text, "hello")) == 1003
+    assert await code_after(lambda c: c.transport.send(continuation, b"x")) == 1002
+    assert await code_after(lambda c: c.transport.send(message, b"x" * (MAX_MESSAGE + 1))) == 1009
+
+    def two_halves(client: RawClient) -> None:
+        client.transport.send(message, b"x" * (MAX_MESSAGE - 5), fin=False)
+        client.transport.send(continuation, b"x" * 10)
+
+    assert await code_after(two_halves) == 1009
+    assert service.health()[0] == 200
+
+
+async def test_a_reader_that_does_not_read_is_closed(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """What waits for a slow reader is bounded; it is closed, the others go on, and it can come back."""
+    service, page = await start_service(database), await database.page()
+    author, sleeper = await connect(service), await connect(service)
+    await join(author, page, issuer.token())
+    await join(sleeper, page, issuer.token())
+    sleeper.transport.underlying_transport.pause_reading()
+    for _ in range(20):
+        author.say(wire.Update(page, an_update(1024 * 1024)))
+    await service.logged("slow_reader")
+    await service.logged("disconnected", code=1013)
+    for _ in range(20):
+        assert await author.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+    again = await connect(service)
+    again.say(wire.Token(page, issuer.token(), None))
+    again.say(wire.Step1(page, wire.EMPTY_STATE_VECTOR))
+    step2 = await again.until(wire.Step2)
+    assert step2.update
+
+
+async def test_a_token_that_runs_out_ends_the_socket(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A new token is asked for before the end of the old one; without it the socket is closed with 4401."""
+    service, page = await start_service(database), await database.page()
+    client = await connect(service)
+    await join(client, page, issuer.token(seconds=3))
+    assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
+    assert await client.close_code() == 4401
+
+
+async def test_firefox_may_come_in(database: Database, start_service: StartService, connect: Connect) -> None:
+    """`Connection: keep-alive, Upgrade` is an upgrade as well."""
+    service = await start_service(database)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(
+        b"GET /realtime?x=1 HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_other_paths_are_not_found(database: Database, start_service: StartService) -> None:
+    """The port has a WebSocket and a health page, and nothing else."""
+    service = await start_service(database)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(b"GET /admin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_it_starts_without_its_database_and_says_so(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, postgres_server: object
+) -> None:
+    """No database at the start: live but not ready, with the reason; it is ready as soon as there is one."""
+    from tests.realtime.conftest import Server
+
+    assert isinstance(postgres_server, Server)
+    postgres_server.stop(signal.SIGQUIT)
+    try:
+        service = await start_service(database, ready=False)
+        reason = (await service.logged("database_away"))["reason"]
+        status, body = service.health()
+        assert status == 503 and body["live"] and not body["ready"]
+        assert body["database"].split(":")[0] == reason.split(":")[0]
+    finally:
+        postgres_server.start()
+    await service.logged("database_ready")
+    assert service.health() == (
+        200,
+        {
+            "live": True,
+            "ready": True,
+            "draining": False,
+            "database": "ok",
+            "redis": service.health()[1]["redis"],
+        },
+    )
+    assert service.health()[1]["redis"] != "ok"
+
+
+async def test_a_missing_variable_is_named(database: Database, start_service: StartService) -> None:
+    """Without its environment the service ends with status 1 and says what is missing."""
+    with pytest.raises(AssertionError, match="COGNITO_CLIENT_ID: is missing"):
+        await start_service(database, COGNITO_CLIENT_ID="")
+
+
+async def test_the_last_metrics_are_written_at_the_end(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A task that goes writes its metrics once more: edits, messages, latency."""
+    service, page = await start_service(database), await database.page()
+    client = await connect(service)
+    await join(client, page, issuer.token())
+    client.say(wire.Update(page, an_update(1)))
+    await client.until(wire.SyncStatus)
+    assert await service.stop() == 0
+    (line,) = [line for line in service.log if "_aws" in line]
+    assert line["SyncOperations"] == 1 and line["Messages"] == 4 and line["Errors"] == 0
+    assert sum(line["SyncLatency"]["Counts"]) == 1
+    assert json.dumps(line).count("Environment") == 2
