@@ -81,6 +81,8 @@ def test_two_people_write_on_one_page(
     for page in (hanako, taro):
         expect(page.get_by_test_id("person")).to_have_count(2)
         expect(page.get_by_test_id("status")).to_have_attribute("data-state", "saved")
+        colors = {person.get_attribute("style") for person in page.get_by_test_id("person").all()}
+        assert len(colors) == 2
     hanako.screenshot(path=screenshots / "2-hanako.png")
     taro.screenshot(path=screenshots / "3-taro.png")
     text = without_carets(first)

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { COLORS, colorOf, initialsOf, peopleIn, presenceIn } from "../src/page/people";
+import { COLORS, colorOf, initialsOf, otherColor, peopleIn, presenceIn } from "../src/page/people";
 
 function luminance(color: string): number {
   const [r = 0, g = 0, b = 0] = [1, 3, 5].map((at) => {
@@ -28,6 +28,17 @@ test("a person keeps their colour, and a crowd uses all of them", () => {
   assert.equal(colorOf("someone"), colorOf("someone"));
   const used = new Set(Array.from({ length: 500 }, (_, i) => colorOf(`person ${i}`)));
   assert.equal(used.size, COLORS.length);
+});
+
+test("of two people with one colour exactly one changes, to a colour that nobody has", () => {
+  const person = (id: string, color: string) => ({ id, name: id, color });
+  const [first, second, third] = COLORS;
+  const people = [person("a", first), person("b", first), person("c", second)];
+  assert.equal(otherColor(person("a", first), people), null);
+  assert.equal(otherColor(person("b", first), people), third);
+  assert.equal(otherColor(person("c", second), people), null);
+  const crowd = COLORS.map((color, i) => person(`p${i}`, color));
+  assert.equal(otherColor(person("z", first), [...crowd, person("z", first)]), null);
 });
 
 test("a person with two tabs is one person, oneself comes first, the rest by name", () => {

@@ -7,7 +7,7 @@ import { setUnsent } from "../kept";
 import type { Person, Session } from "../session";
 import { Copy } from "./copy";
 import { Link, Socket } from "./link";
-import { type Presence, peopleIn, presenceOf } from "./people";
+import { type Presence, otherColor, peopleIn, presenceIn, presenceOf } from "./people";
 
 /** The field of the document that holds the text. */
 export const FIELD = "default";
@@ -211,7 +211,11 @@ export class Connection {
     const people = peopleIn(states, this.person.id, document.documentElement.lang);
     const same = (a: Presence[], b: Presence[]) => JSON.stringify(a) === JSON.stringify(b);
     // Carets move all the time, and with them this is called: people come and go rarely.
-    if (!same(people, this.people.peek())) this.people.value = people;
+    if (same(people, this.people.peek())) return;
+    this.people.value = people;
+    const me = presenceIn(this.link?.awareness?.getLocalState());
+    const color = me && otherColor(me, people);
+    if (me && color) this.link?.setAwarenessField("user", { ...me, color });
   }
 
   #isEmpty(): boolean {

@@ -38,6 +38,19 @@ export function presenceOf(person: Person): Presence {
   return { id: person.id, name: person.name, color: colorOf(person.id) };
 }
 
+/**
+ * The colour that `me` should change to, or null: theirs is fine. Of two people with one colour the one with
+ * the greater id gives way, so that both sides agree without asking.
+ */
+export function otherColor(me: Presence, people: Presence[]): string | null {
+  const others = people.filter((person) => person.id !== me.id);
+  if (!others.some((person) => person.color === me.color && person.id < me.id)) return null;
+  const taken = new Set(others.map((person) => person.color));
+  const start = COLORS.indexOf(me.color as (typeof COLORS)[number]) + 1;
+  const turned = [...COLORS.slice(start), ...COLORS.slice(0, start)];
+  return turned.find((color) => !taken.has(color)) ?? null;
+}
+
 /** The presence in one awareness state, which anybody may have written: null when there is none. */
 export function presenceIn(state: unknown): Presence | null {
   const user = (state as { user?: Record<string, unknown> } | null | undefined)?.user;
