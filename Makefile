@@ -33,4 +33,4 @@ lock: ## Write the lock files anew
 	@scripts/lock
 
 clean: ## Remove what was installed and built (the data in .zedi/ stays)
-	rm -rf .venv .boot web/node_modules src/zedi/web
+	rm -rf .venv .boot web/node_modules tests/realtime/node/node_modules build src/zedi/web
