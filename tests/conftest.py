@@ -19,6 +19,8 @@ from typing import IO
 
 import pytest
 
+pytest_plugins = ["tests.servers"]
+
 READY_TIMEOUT = 120.0
 """Seconds that `zedi up` may take here; a laptop takes a few, a loaded test machine more."""
 STOP_TIMEOUT = 30.0

@@ -92,9 +92,7 @@ async def test_an_edited_page_comes_first(client: httpx.AsyncClient, database: D
     assert listed == [first, second]
 
 
-async def test_a_long_list_comes_in_pieces(
-    client: httpx.AsyncClient, database: Database
-) -> None:
+async def test_a_long_list_comes_in_pieces(client: httpx.AsyncClient, database: Database) -> None:
     """Following `next` gives every page once, in order, also where several changed at one moment."""
     connection = await database.connect()
     try:
@@ -136,7 +134,9 @@ async def test_what_cannot_be_is_refused(
 
 async def test_titles_keep_what_can_be_shown(client: httpx.AsyncClient) -> None:
     """NUL, lone surrogates and line breaks do not reach the database; emoji and Japanese do."""
-    made = await client.post("/api/pages", content=b'{"title": "a\\u0000b\\ud800 \\n\\u3042\xf0\x9f\x8d\xa3"}')
+    made = await client.post(
+        "/api/pages", content=b'{"title": "a\\u0000b\\ud800 \\n\\u3042\xf0\x9f\x8d\xa3"}'
+    )
     assert made.json()["title"] == "ab あ🍣"
 
 

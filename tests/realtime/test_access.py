@@ -11,6 +11,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import jwt
 import pytest
 
@@ -18,7 +19,7 @@ from zedi.realtime.access import PageAccess, TokenError, TokenVerifier, User, pa
 from zedi.realtime.config import Config, ServiceError
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Issuer
+    from tests.servers import Database, Issuer
 
 
 def test_an_id_token_tells_who_it_is(config: Config, issuer: Issuer) -> None:
@@ -185,22 +186,16 @@ async def test_keys_that_cannot_be_fetched_let_nobody_in(
         await verifier.authenticate(issuer.token())
 
 
-class Pages:
-    """A database with one page in it."""
-
-    def __init__(self, page: uuid.UUID) -> None:
-        self.page = page
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        return True if args == (self.page,) else None
-
-
-async def test_a_page_has_one_name() -> None:
-    """Only the canonical spelling of an existing page's id opens it."""
-    page = uuid.uuid4()
-    access = PageAccess(Pages(page))
+@pytest.mark.server
+async def test_a_page_has_one_name_until_it_is_deleted(database: Database) -> None:
+    """Only the canonical spelling of a page's id opens it, and nothing opens one that was deleted."""
+    page = await database.page()
     user = User("user-1", "", "", 0.0)
-    assert await access.may_open(user, str(page)) == "read-write"
-    for name in (str(page).upper(), page.hex, f"{{{page}}}", "", "x", str(uuid.uuid4())):
-        assert await access.may_open(user, name) is None
-    assert page_id(str(page)) == page
+    async with asyncpg.create_pool(min_size=0, max_size=1, **database.address.options()) as pool:
+        access = PageAccess(pool)
+        assert await access.may_open(user, page) == "read-write"
+        for name in (page.upper(), page.replace("-", ""), f"{{{page}}}", "", "x", str(uuid.uuid4())):
+            assert await access.may_open(user, name) is None
+        await pool.execute("UPDATE pages SET deleted_at = now()")
+        assert await access.may_open(user, page) is None
+    assert page_id(page) == uuid.UUID(page)

@@ -18,7 +18,8 @@ from zedi.realtime.fanout import Fanout
 from zedi.realtime.log import Log
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Server
+    from tests.realtime.conftest import Until
+    from tests.servers import Server
 
 SECONDS = 20.0
 
@@ -106,7 +107,7 @@ async def test_only_open_documents_are_received(valkey_server: Server) -> None:
 
 
 @pytest.mark.server
-async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server) -> None:
+async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server, until: Until) -> None:
     """When the server dies, publishing goes nowhere without failing; when it is back all is subscribed anew,
     and both sides are told that something may be missing."""
     async with (
@@ -118,9 +119,7 @@ async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server) -> None
         await two.subscribe("doc")
         valkey_server.stop(signal.SIGKILL)
         try:
-            async with asyncio.timeout(SECONDS):
-                while one.problem is None or two.problem is None:
-                    await asyncio.sleep(0.01)
+            await until(lambda: None not in (one.problem, two.problem))
             one.updates("doc", 1, [b"lost"])
             await two.subscribe("new")
             two.unsubscribe("doc")

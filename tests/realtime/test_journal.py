@@ -16,7 +16,8 @@ from zedi.realtime.journal import BATCH_UPDATES, Journal
 from zedi.realtime.log import Log
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Database, Server
+    from tests.realtime.conftest import Until
+    from tests.servers import Database, Server
 
 pytestmark = pytest.mark.server
 SECONDS = 20.0
@@ -113,7 +114,9 @@ async def test_a_reader_never_skips_what_commits_late(database: Database) -> Non
         assert seen == list(range(1, 101))
 
 
-async def test_appends_outlive_a_restart_of_the_server(database: Database, postgres_server: Server) -> None:
+async def test_appends_outlive_a_restart_of_the_server(
+    database: Database, postgres_server: Server, until: Until
+) -> None:
     """What is appended while PostgreSQL is down is committed when it is back, in order, and problem says why
     it waits."""
     async with running(database.address) as journal:
@@ -123,9 +126,7 @@ async def test_appends_outlive_a_restart_of_the_server(database: Database, postg
             numbers: list[int] = []
             journal.append("doc", [b"during"], numbers.append)
             journal.append("doc", [b"also"], numbers.append)
-            async with asyncio.timeout(SECONDS):
-                while journal.problem is None:
-                    await asyncio.sleep(0.01)
+            await until(lambda: journal.problem is not None)
             assert journal.waiting > 0 and numbers == []
         finally:
             postgres_server.start()
@@ -158,7 +159,7 @@ async def test_a_connection_cut_during_commits_loses_nothing(database: Database)
         assert all(rows[number] == update for update, number in acknowledged.items())
 
 
-async def test_a_lock_on_one_document_holds_the_commit_back(database: Database) -> None:
+async def test_a_lock_on_one_document_holds_the_commit_back(database: Database, until: Until) -> None:
     """The head row's lock orders the writers: nothing is committed, or acknowledged, around it."""
     async with running(database.address) as journal:
         await append(journal, "doc", [b"first"])
@@ -167,9 +168,7 @@ async def test_a_lock_on_one_document_holds_the_commit_back(database: Database) 
             async with locker.transaction():
                 await locker.execute("SELECT 1 FROM documents WHERE name = 'doc' FOR UPDATE")
                 waiting = asyncio.create_task(append(journal, "doc", [b"second"]))
-                async with asyncio.timeout(SECONDS):
-                    while not await locker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                        await asyncio.sleep(0.01)
+                await until(lambda: locker.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
                 assert not waiting.done()
             assert await waiting == 2
         finally:

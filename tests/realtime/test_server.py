@@ -15,7 +15,8 @@ from zedi.realtime import wire
 from zedi.realtime.server import MAX_MESSAGE
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Connect, Database, Issuer, RawClient, StartService
+    from tests.realtime.conftest import Connect, RawClient, StartService, Until
+    from tests.servers import Database, Issuer, Server
 
 pytestmark = pytest.mark.server
 
@@ -55,7 +56,7 @@ async def test_each_update_is_acknowledged_once(
 
 
 async def test_an_edit_before_an_abrupt_end_is_kept(
-    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, until: Until
 ) -> None:
     """Who writes and vanishes at once has still written, for the peers and for the journal."""
     service, page = await start_service(database), await database.page()
@@ -66,9 +67,11 @@ async def test_an_edit_before_an_abrupt_end_is_kept(
     author.say(wire.Update(page, update))
     author.transport.disconnect(graceful=True)
     assert await peer.until(wire.Update) == wire.Update(page, update)
-    async with asyncio.timeout(20):
-        while not await database.updates(page):
-            await asyncio.sleep(0.01)
+
+    async def stored() -> bool:
+        return [data for _, data in await database.updates(page)] == [update]
+
+    await until(stored)
 
 
 async def test_fragments_are_put_together(
@@ -141,7 +144,7 @@ async def test_a_token_that_runs_out_ends_the_socket(
     """A new token is asked for before the end of the old one; without it the socket is closed with 4401."""
     service, page = await start_service(database), await database.page()
     client = await connect(service)
-    await join(client, page, issuer.token(seconds=3))
+    await join(client, page, issuer.token(seconds=2))
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
     assert await client.close_code() == 4401
 
@@ -173,12 +176,9 @@ async def test_other_paths_are_not_found(database: Database, start_service: Star
 
 
 async def test_it_starts_without_its_database_and_says_so(
-    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, postgres_server: object
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, postgres_server: Server
 ) -> None:
     """No database at the start: live but not ready, with the reason; it is ready as soon as there is one."""
-    from tests.realtime.conftest import Server
-
-    assert isinstance(postgres_server, Server)
     postgres_server.stop(signal.SIGQUIT)
     try:
         service = await start_service(database, ready=False)

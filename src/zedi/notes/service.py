@@ -22,8 +22,7 @@ from zedi import contract
 from zedi.notes.api import Api
 from zedi.realtime.access import TokenVerifier
 from zedi.realtime.config import Config
-from zedi.realtime.log import Log
-from zedi.realtime.server import LogHandler
+from zedi.realtime.log import Log, LogHandler
 from zedi.schema import migrate
 
 _CONNECTIONS = 5
@@ -47,7 +46,7 @@ async def serve(config: Config) -> None:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with pool:
-            migrating = asyncio.create_task(_migrate(pool, log))
+            migrating = asyncio.create_task(_migrate(config, log))
             log.event("listening", address=config.bind_address, port=config.port)
             yield
             migrating.cancel()
@@ -74,15 +73,18 @@ async def serve(config: Config) -> None:
     await server.serve()
 
 
-async def _migrate(pool: asyncpg.Pool[asyncpg.Record], log: Log) -> None:
+async def _migrate(config: Config, log: Log) -> None:
     """Brings the tables up to date as soon as the database answers."""
     pause, told = _FIRST_PAUSE, False
     while True:
         try:
-            async with pool.acquire() as connection:
+            connection = await asyncpg.connect(**config.database.options())
+            try:
                 for name in await migrate(connection):
                     log.event("migrated", file=name)
-                return
+            finally:
+                await connection.close()
+            return
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if not told:
                 log.event("database_away", level="error", reason=f"{type(error).__name__}: {error}")

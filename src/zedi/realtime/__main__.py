@@ -10,7 +10,8 @@ import uvloop
 
 from zedi.errors import ZediError
 from zedi.realtime.config import parse
-from zedi.realtime.server import LogHandler, Service
+from zedi.realtime.log import LogHandler
+from zedi.realtime.server import Service
 
 
 async def _serve() -> None:

@@ -191,7 +191,9 @@ class PageAccess:
         page = page_id(document)
         if page is None:
             return None
-        found = await self._connections.fetchval("SELECT true FROM pages WHERE id = $1", page)
+        found = await self._connections.fetchval(
+            "SELECT true FROM pages WHERE id = $1 AND deleted_at IS NULL", page
+        )
         return "read-write" if found else None
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from zedi.realtime.config import DatabaseAddress
+from zedi.realtime.config import COMMAND_SECONDS, CONNECT_SECONDS, DatabaseAddress
 from zedi.realtime.log import Log
 from zedi.schema import migrate
 
@@ -38,16 +37,19 @@ WAITING_BYTES: Final = 64 * 1024 * 1024
 _OVERHEAD: Final = 200
 READ_UPDATES: Final = 2000
 """Rows of one read."""
-CONNECT_SECONDS: Final = 10.0
-COMMAND_SECONDS: Final = 20.0
-"""A statement that takes longer is given up and tried again."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _READERS: Final = 3
 _IDLE_SECONDS: Final = 60.0
 """Idle connections are given up: an open one keeps a database that could sleep awake."""
 
-AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server ended the connection just before the next statement
+)
 """What asyncpg raises when the database is away, restarting, failing over or out of something."""
 
 _APPEND: Final = """
@@ -254,30 +256,9 @@ class Journal:
             min_size=0,
             max_size=_READERS,
             max_inactive_connection_lifetime=_IDLE_SECONDS,
-            **self._options(),
+            **self._address.options(),
         )
         self._ready.set()
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        return await asyncpg.connect(**self._options())
-
-    def _options(self) -> dict[str, Any]:
-        address = self._address
-        return {
-            "host": address.host,
-            "port": address.port,
-            "database": address.name,
-            "user": address.username,
-            "password": address.password,
-            "ssl": _tls() if address.tls == "require" else False,
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": COMMAND_SECONDS,
-        }
-
-
-def _tls() -> ssl.SSLContext:
-    """Encrypted, the server's name unchecked: what libpq calls `require`."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+        return await asyncpg.connect(**self._address.options())

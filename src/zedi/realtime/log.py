@@ -7,6 +7,7 @@ no agent (Amazon CloudWatch user guide, "Specification: Embedded metric format")
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -87,3 +88,18 @@ def distribution(values: list[float]) -> dict[str, list[float] | list[int]]:
 
 def _rounded(value: float) -> float:
     return float(f"{1.1 ** round(math.log(max(value, 0.01), 1.1)):.4g}")
+
+
+class LogHandler(logging.Handler):
+    """Passes what libraries log on to the service's log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.event(
+            record.name,
+            level="error" if record.levelno >= logging.ERROR else "warning",
+            reason=record.getMessage(),
+        )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import time
@@ -48,7 +47,7 @@ MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_SOCKETS: Final = 5000
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that a reader may leave unread, beyond what its joining has sent it."""
-CLOSE_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 3.0
 """How long a peer may take to answer a close, or to read what stands before it."""
 HANDSHAKE_SECONDS: Final = 10.0
 DRAIN_SHARE: Final = 0.5
@@ -469,18 +468,3 @@ def _response(status: HTTPStatus, body: dict[str, object]) -> WSUpgradeResponseW
     else:
         response = WSUpgradeResponse.create_error_response(status, text, headers)
     return WSUpgradeResponseWithListener(response, None)
-
-
-class LogHandler(logging.Handler):
-    """Passes what libraries log on to the service's log."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log.event(
-            record.name,
-            level="error" if record.levelno >= logging.ERROR else "warning",
-            reason=record.getMessage(),
-        )

@@ -16,7 +16,7 @@ import asyncpg
 _LOCK: Final = 0x7A656469  # "zedi": any number will do, as long as all agree
 
 
-async def migrate(connection: Connection) -> list[str]:
+async def migrate(connection: asyncpg.Connection) -> list[str]:
     """Brings the database up to date; returns the names of the files that were applied.
 
     Raises asyncpg.PostgresError when the database refuses one; nothing of that file is kept.

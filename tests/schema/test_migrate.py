@@ -11,7 +11,7 @@ import pytest
 from zedi import schema
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Database
+    from tests.servers import Database
 
 pytestmark = pytest.mark.server
 

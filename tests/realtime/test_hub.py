@@ -1,0 +1,210 @@
+"""The hub: one load for all who ask, no empty document after a failure, no closing of what came back."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pycrdt
+import pytest
+
+from zedi.realtime import fanout, hub
+from zedi.realtime.fanout import Fanout
+from zedi.realtime.hub import Hub, LoadError
+from zedi.realtime.journal import Journal
+from zedi.realtime.log import Log
+from zedi.realtime.room import Entry, Link
+
+
+class Stored:
+    """A journal whose reads wait for a gate, and fail on demand; commits happen when told."""
+
+    def __init__(self, updates: list[bytes]) -> None:
+        self.updates = updates
+        self.reads = 0
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.commits: list[Callable[[], None]] = []
+
+    async def read_from(self, document: str, after: int) -> AsyncIterator[list[tuple[int, bytes]]]:
+        self.reads += 1
+        await self.gate.wait()
+        if self.failure:
+            raise self.failure
+        if rows := [(n, update) for n, update in enumerate(self.updates, 1) if n > after]:
+            yield rows
+
+    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
+        def commit() -> None:
+            self.updates += updates
+            done(len(self.updates) - len(updates) + 1)
+
+        self.commits.append(commit)
+
+
+class Scene:
+    def __init__(self, updates: list[bytes]) -> None:
+        self.journal = Stored(updates)
+        log = Log("test", "test", io.StringIO())
+        # Never started: every call goes nowhere, as without Redis.
+        between = Fanout("redis://127.0.0.1:1", b"12345678", log)
+        self.acknowledged: list[Entry] = []
+        self.hub = Hub(cast(Journal, self.journal), between, log, self.acknowledged.extend)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rooms close at once, gaps are read at once."""
+    monkeypatch.setattr(hub, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(hub, "GAP_SECONDS", 0.0)
+
+
+def typed(count: int) -> list[bytes]:
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    updates: list[bytes] = []
+    kept = doc.observe(lambda event: updates.append(event.update))
+    for number in range(count):
+        doc.get("text", type=pycrdt.Text).insert(number, "x")
+    del kept
+    return updates
+
+
+def a_link() -> Link:
+    return Link("doc", lambda packet: None)
+
+
+async def test_many_who_ask_wait_for_one_load() -> None:
+    """Ten ask while the load runs: one read, one room, complete for each of them."""
+    scene = Scene(typed(5))
+    scene.journal.gate.clear()
+    asking = [asyncio.create_task(scene.hub.open("doc")) for _ in range(10)]
+    await asyncio.sleep(0)
+    scene.journal.gate.set()
+    rooms = await asyncio.gather(*asking)
+    assert scene.journal.reads == 1 and len(set(rooms)) == 1
+    assert rooms[0].seen == 5 and len(rooms[0].history.missing({})) == 1
+    await scene.hub.close()
+
+
+async def test_a_failed_load_is_an_error_to_all_and_tried_anew() -> None:
+    """Nobody gets an empty document; who asks again afterwards gets the whole."""
+    scene = Scene(typed(5))
+    scene.journal.failure = OSError("the database is away")
+    results = await asyncio.gather(*(scene.hub.open("doc") for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(result, LoadError) for result in results)
+    assert scene.hub.documents == 0
+    scene.journal.failure = None
+    assert (await scene.hub.open("doc")).seen == 5
+    await scene.hub.close()
+
+
+async def test_one_who_gives_up_does_not_spoil_the_load_for_the_others() -> None:
+    """A socket that goes while it waits is not counted; the load goes on."""
+    scene = Scene(typed(2))
+    scene.journal.gate.clear()
+    impatient = asyncio.create_task(scene.hub.open("doc"))
+    patient = asyncio.create_task(scene.hub.open("doc"))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.gather(impatient, return_exceptions=True)
+    scene.journal.gate.set()
+    assert (await patient).seen == 2
+    await scene.hub.close()
+
+
+async def test_who_comes_back_finds_the_room_that_it_left() -> None:
+    """A room lingers, so that a client whose network broke costs no load."""
+    scene = Scene(typed(1))
+    room = await scene.hub.open("doc")
+    scene.hub.release(room)
+    assert await scene.hub.open("doc") is room
+    assert scene.journal.reads == 1
+    await scene.hub.close()
+
+
+async def test_a_room_closes_only_when_all_of_it_is_committed(quick: None) -> None:
+    """What is under way keeps a room open; closed and opened again, it has what was committed."""
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    link = a_link()
+    room.enter(link)
+    room.append(link, typed(1)[0], False, 0.0)
+    scene.hub.flush()
+    room.leave(link)
+    scene.hub.release(room)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert scene.hub.documents == 1
+    scene.journal.commits.pop()()
+    async with asyncio.timeout(10):
+        while scene.hub.documents > 0:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+    again = await scene.hub.open("doc")
+    assert again is not room and again.seen == 1
+    scene.hub.release(room)  # of the older generation: means nothing to the new one
+    assert scene.hub.documents == 1
+    await scene.hub.close()
+
+
+async def test_a_gap_and_a_head_are_read_from_the_journal(quick: None) -> None:
+    """A message that got lost shows by the next one, or by another task's head."""
+    updates = typed(6)
+    scene = Scene(updates[:2])
+    room = await scene.hub.open("doc")
+    scene.journal.updates = updates[:4]
+    scene.hub.received("doc", b"other", fanout.Updates(4, [updates[3]]))
+    assert room.gap
+
+    async def reaches(number: int) -> None:
+        async with asyncio.timeout(10):
+            while room.seen != number:  # noqa: ASYNC110 (nobody announces it)
+                await asyncio.sleep(0)
+
+    await reaches(4)
+    scene.journal.updates = updates
+    scene.hub.received("doc", b"other", fanout.Head(6))
+    await reaches(6)
+    assert not room.gap
+    await scene.hub.close()
+
+
+async def test_messages_during_the_load_are_not_lost(quick: None) -> None:
+    """What another task publishes while the journal is being read is there in the end."""
+    updates = typed(3)
+    scene = Scene(updates[:2])
+    scene.journal.gate.clear()
+    opening = asyncio.create_task(scene.hub.open("doc"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    scene.hub.received("doc", b"other", fanout.Updates(3, [updates[2]]))
+    scene.journal.gate.set()
+    room = await opening
+    scene.journal.updates = updates
+    async with asyncio.timeout(10):
+        while room.seen != 3:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+    await scene.hub.close()
+
+
+async def test_a_flood_is_merged_and_a_lone_edit_is_not_kept_waiting() -> None:
+    """The first edit goes at the end of its turn; those right after it go together with the next beat."""
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    link, writes = a_link(), list[bytes]()
+    room.enter(link)
+    room.enter(Link("doc", writes.append))
+    updates = typed(50)
+    room.append(link, updates[0], False, 0.0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(writes) == 1
+    for update in updates[1:]:
+        room.append(link, update, False, 0.0)
+    async with asyncio.timeout(10):
+        while len(writes) < 2:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+    assert len(writes) == 2 and len(scene.journal.commits) == 2
+    await scene.hub.close()
