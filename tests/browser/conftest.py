@@ -14,7 +14,8 @@ NAMES = ("chromium-headless-shell", "chromium", "google-chrome", "google-chrome-
 TIMEOUT_MS = 20_000
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while it is open an event loop runs here, and coroutine tests need their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = os.environ.get("ZEDI_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if not path:

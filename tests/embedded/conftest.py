@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ def state(tmp_path: Path) -> Iterator[State]:
     folder = State(tmp_path / "state")
     yield folder
     folder.close()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may come to; pytest keeps its own private, and closes them again."""
+    with tempfile.TemporaryDirectory(prefix="zedi-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

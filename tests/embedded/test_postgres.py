@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,47 +170,46 @@ asyncio.run(main())
 """
 
 
-def open_to_all(folder: Path) -> None:
-    """Lets everybody through pytest's private folders, down to this one."""
-    for each in (folder, *folder.parents):
-        if each.is_relative_to(tempfile.gettempdir()) and str(each) != tempfile.gettempdir():
-            each.chmod(each.stat().st_mode | 0o711)
-
-
 @pytest.mark.server
 @pytest.mark.parametrize("mode", ["as it comes", "another user"])
 def test_killed_parent_leaves_no_process_of_postgres(
     mode: str,
-    tmp_path: Path,
+    open_folder: Path,
     embedded_environment: Callable[[Path], tuple[Path, str]],
     processes_with: Callable[[str], dict[int, str]],
     until: Callable[..., float],
 ) -> None:
     """Two seconds after SIGKILL to us neither the server nor one of its own children is left."""
-    file, _ = embedded_environment(tmp_path)
-    command = [sys.executable, "-c", SERVE, str(file), str(tmp_path / "state"), mode]
-    open_to_all(tmp_path)
+    file, _ = embedded_environment(open_folder)
+    command = [sys.executable, "-c", SERVE, str(file), str(open_folder / "state"), mode]
     for _ in range(2):  # the second run meets what the first one left
         parent = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"
-        assert len(processes_with(str(tmp_path / "state"))) > 3
+        assert len(processes_with(str(open_folder / "state"))) > 3
         parent.kill()
         parent.communicate()
-        until(lambda: not processes_with(str(tmp_path / "state")), 2.0)
+        until(lambda: not processes_with(str(open_folder / "state")), 2.0)
 
 
 @pytest.mark.server
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_root_without_namespaces_becomes_an_ordinary_user(
-    settings: Settings,
-    state: State,
-    supervisor: Supervisor,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, open_folder: Path
 ) -> None:
     """Where user namespaces are not permitted the data is given to an unprivileged user."""
-    open_to_all(tmp_path)
+    state = State(open_folder / "state")
+    supervisor = Supervisor(state.logs, print)
+    try:
+        await ordinary_user(settings, state, supervisor, monkeypatch)
+    finally:
+        await supervisor.stop_all()
+        state.close()
+
+
+async def ordinary_user(
+    settings: Settings, state: State, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(postgres, "_namespaces_permitted", lambda: False)
     await run(settings, state, supervisor)
     assert state.postgres.stat().st_uid == 65534

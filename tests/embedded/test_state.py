@@ -58,17 +58,15 @@ def test_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else's")
-def test_folder_of_another_user_is_a_clear_error(tmp_path: Path) -> None:
+def test_folder_of_another_user_is_a_clear_error(open_folder: Path) -> None:
     """An ordinary user is told that the folder is somebody else's, and how to get it."""
-    State(tmp_path / "state").close()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    State(open_folder / "state").close()
     child = os.fork()
     if child == 0:
         os.setgid(65534)
         os.setuid(65534)
         try:
-            State(tmp_path / "state")
+            State(open_folder / "state")
         except EmbeddedError as error:
             os._exit(0 if "chown" in error.fix and "cannot be used" in error.what else 2)
         os._exit(1)

@@ -218,6 +218,10 @@ class RawClient(picows.WSListener):
             transport.send_close(frame.get_close_code())
             transport.disconnect()
 
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        if not self.closed.done():
+            self.closed.set_result((1006, "without a close frame"))
+
     def send(self, data: bytes) -> None:
         self.transport.send(picows.WSMsgType.BINARY, data)
 

@@ -42,7 +42,8 @@ _READY_LINE: Final = (
     7  # of postmaster.pid, counted from 0 (PostgreSQL's miscadmin.h, LOCK_FILE_LINE_PM_STATUS)
 )
 _LEFTOVER_SECONDS: Final = 10.0
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+# Looked up here and not after a fork, where another thread's lock on the loader would never be released.
+_unshare: Final = getattr(ctypes.CDLL(None, use_errno=True), "unshare", None)
 
 
 @dataclass(frozen=True)
@@ -363,9 +364,8 @@ def _may_enter(folder: Path, user: int, group: int) -> bool:
 def _enter_namespace() -> None:
     """Makes this process an ordinary user in its own user namespace; root's files are that user's there."""
     user, group = os.geteuid(), os.getegid()
-    if _LIBC.unshare(_CLONE_NEWUSER) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    if _unshare is None or _unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "no user namespace")
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{_NOBODY} {user} 1"),

@@ -57,10 +57,49 @@ class Program:
     ready_seconds: float = 30.0
 
 
+class _Process:
+    """A running process that leads a group, seen to its end.
+
+    It is waited for with a pidfd and not reaped before its group has been killed: as long as it is not
+    reaped its number belongs to nobody else, and a signal can hit no stranger.
+    """
+
+    def __init__(self, started: subprocess.Popen[bytes]) -> None:
+        self.pid = started.pid
+        self.status: int | None = None
+        """Its exit status once it has ended; negative: the signal that ended it."""
+        self._started = started
+        self._ended = asyncio.Event()
+        self._file = os.pidfd_open(started.pid)
+        asyncio.get_running_loop().add_reader(self._file, self._end)
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._file)
+        os.close(self._file)
+        self.kill()
+        self.status = self._started.wait()
+        self._ended.set()
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.status is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it, if it has not ended, and what it has started itself."""
+        if self.status is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        await self._ended.wait()
+        assert self.status is not None
+        return self.status
+
+
 @dataclass
 class _Child:
     program: Program
-    process: asyncio.subprocess.Process
+    process: _Process
     started: float
     pause: float = _FIRST_PAUSE
     keeper: asyncio.Task[None] | None = field(default=None)
@@ -136,22 +175,17 @@ class Supervisor:
         if child.keeper:
             child.keeper.cancel()
             await asyncio.gather(child.keeper, return_exceptions=True)
-        if child.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.process.send_signal(child.program.stop_signal)
-            try:
-                await asyncio.wait_for(child.process.wait(), child.program.stop_seconds)
-            except TimeoutError:
-                self._tell(
-                    f"{child.program.name} did not stop within {child.program.stop_seconds:g} s: killed"
-                )
+        child.process.signal(child.program.stop_signal)
+        try:
+            await asyncio.wait_for(child.process.wait(), child.program.stop_seconds)
+        except TimeoutError:
+            self._tell(f"{child.program.name} did not stop within {child.program.stop_seconds:g} s: killed")
         await self._kill(child)
         self._children.pop(child.program.name, None)
 
     async def _kill(self, child: _Child) -> None:
         """Ends the child, if it has not ended, and what it has started itself."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.kill()
         await child.process.wait()
 
     async def _spawn(self, program: Program) -> _Child:
@@ -166,9 +200,10 @@ class Supervisor:
                 log.replace(log.with_suffix(".log.1"))
         try:
             with log.open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *program.command,
-                    stdin=asyncio.subprocess.DEVNULL,
+                # Not asyncio's: that one reaps at once, and gives the number away.
+                started = subprocess.Popen(  # noqa: ASYNC220
+                    program.command,
+                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     env=dict(program.environment),
@@ -179,7 +214,7 @@ class Supervisor:
             raise EmbeddedError(
                 program.name, f"cannot be started: {error}", f"The command is: {' '.join(program.command)}"
             ) from error
-        return _Child(program, process, time.monotonic())
+        return _Child(program, _Process(started), time.monotonic())
 
     def _entry(self, program: Program, parent: int) -> Callable[[], None]:
         """What the child does between fork and exec. It must not allocate much, log or lock."""
@@ -200,8 +235,8 @@ class Supervisor:
     async def _until_ready(self, child: _Child) -> None:
         deadline = child.started + child.program.ready_seconds
         while not await child.program.ready():
-            if child.process.returncode is not None:
-                raise self._failed(child, f"{_ending(child.process.returncode)} before it was ready")
+            if child.process.status is not None:
+                raise self._failed(child, f"{_ending(child.process.status)} before it was ready")
             if time.monotonic() > deadline:
                 raise self._failed(child, f"was not ready after {child.program.ready_seconds:g} s")
             await asyncio.sleep(_POLL_SECONDS)
@@ -210,7 +245,6 @@ class Supervisor:
         """Starts the child again whenever it ends by itself."""
         while True:
             status = await child.process.wait()
-            await self._kill(child)
             if time.monotonic() - child.started > _LONG_ENOUGH:
                 child.pause = _FIRST_PAUSE
             words = "".join(f"\n    {line}" for line in self.last_words(child.program.name))

@@ -44,6 +44,9 @@ from zedi.realtime.session import Session
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes of one WebSocket message."""
+_MAX_FRAME: Final = MAX_MESSAGE + 1024 * 1024
+"""A message that is a little too long is read to its end, so that its author hears 1009. What is longer than
+this is cut off unread; the system then resets the connection, which may overtake the close code."""
 MAX_SOCKETS: Final = 5000
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that a reader may leave unread, beyond what its joining has sent it."""
@@ -188,7 +191,9 @@ class Connection(WSListener):
     # -- effects ------------------------------------------------------------------------------------------
 
     def _receive(self, message: bytes) -> None:
-        if not self._closing:
+        if len(message) > MAX_MESSAGE:
+            self.close(session.TOO_BIG, "message too big")
+        elif not self._closing:
             self._service.messages += 1
             self._do(self._session.receive(message, time.time()))
 
@@ -365,7 +370,7 @@ class Service:
                 config.bind_address,
                 config.port,
                 websocket_handshake_timeout=HANDSHAKE_SECONDS,
-                max_frame_size=MAX_MESSAGE,
+                max_frame_size=_MAX_FRAME,
                 read_buffer_init_size=_READ_BUFFER,
                 enable_auto_ping=False,
                 enable_auto_pong=True,
