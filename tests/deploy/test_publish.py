@@ -148,7 +148,7 @@ def test_publishes_what_changed_and_nothing_else(
     asset = target.client("s3").head_object(Bucket=place["FrontendBucket"], Key="assets/index-1.js")
     assert asset["CacheControl"] == publish.FOREVER
     config = target.client("s3").get_object(Bucket=place["FrontendBucket"], Key=contract.CONFIG_FILE)
-    assert json.loads(config["Body"].read())["hosted_ui_url"] == settings.endpoint_url
+    assert json.loads(config["Body"].read())["hosted_ui_url"] == place["CognitoHostedUiUrl"]
 
     second = publish.publish(settings, target, place, publish.built(tmp_path))
     assert (second.uploaded, second.unchanged, second.invalidated) == ((), everything, ())

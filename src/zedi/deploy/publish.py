@@ -166,8 +166,7 @@ def config_file(settings: Settings, target: Target, outputs: Mapping[str, str]) 
         "region": target.region,
         "api_url": f"{url}{contract.API_PATH}",
         "websocket_url": outputs["WebsocketUrl"],
-        # The embedded AWS shows the sign-in pages itself: the pool's domain is a name on the internet.
-        "hosted_ui_url": target.endpoint_url or outputs["CognitoHostedUiUrl"],
+        "hosted_ui_url": outputs["CognitoHostedUiUrl"],
         "user_pool_id": outputs["CognitoUserPoolId"],
         "client_id": outputs["CognitoClientId"],
         "redirect_uri": f"{url}/callback",

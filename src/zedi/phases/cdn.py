@@ -300,8 +300,6 @@ def _content_security_policy(settings: Settings) -> Join:
     calls: list[Any] = ["'self'", Ref("CognitoHostedUiUrl")]
     if url:
         calls.append(_websocket(url).removesuffix(contract.REALTIME_PATH))
-    if settings.endpoint_url:
-        calls.append(settings.endpoint_url)  # the embedded AWS shows the sign-in pages itself
     return Join(
         "; ",
         [

@@ -40,7 +40,10 @@ def build(settings: Settings) -> Template:
     )
     execution_role, task_role = _roles(template, settings)
 
-    hosted_ui = Sub(f"https://${{{domain.title}}}.auth.{settings.region}.amazoncognito.com")
+    # The embedded AWS shows the sign-in pages itself: no name server knows the domain.
+    hosted_ui = settings.endpoint_url or Sub(
+        f"https://${{{domain.title}}}.auth.{settings.region}.amazoncognito.com"
+    )
     for name, value, description in (
         ("CognitoUserPoolId", Ref(pool), "The user pool"),
         ("CognitoClientId", Ref(client), "The web client"),
