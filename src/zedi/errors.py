@@ -3,6 +3,7 @@
     ZediError
     ├── settings.SettingsError      a file of settings says something that cannot be
     ├── deploy.DeployError          AWS refused, or a stack is in a state that needs a hand
+    ├── image.ImageError            no container engine works, or the image cannot be built or pushed
     ├── embedded.EmbeddedError      a server of the embedded AWS could not be started
     └── realtime.ServiceError       the service cannot start with the environment that it was given
 

@@ -138,7 +138,11 @@ class Realtime(_Table):
     max_tasks: Annotated[int, Field(ge=1)] = 4
     on_demand_base: Annotated[int, Field(ge=0)] = 0
     """How many tasks run on demand, under the Spot ones."""
-    image_tag: Annotated[str, Field(min_length=1, max_length=128)] = "latest"
+    image_tag: (
+        Annotated[str, _form(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image's tag, such as a git revision")]
+        | None
+    ) = None
+    """The image to run. None: that of the git revision that is deployed (deploy/facts.py)."""
     port: Port = contract.REALTIME_PORT
     api_port: Port = contract.API_PORT
     bind_address: Annotated[str, Field(min_length=1)] = "0.0.0.0"

@@ -2,6 +2,7 @@
 
     target      where: a region, an account and an API, and the boto3 clients for it
     facts       what a phase needs and no earlier phase outputs: token keys, engine version, image
+    revision    which git revision we are: the name of the image
     plan        what will happen, as frozen data: one change set a phase
     execute     one phase: proposes a change set, carries it out, follows its events to the end
     rollout     all phases in order, side by side where they can be: `deploy`

@@ -10,9 +10,10 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from zedi.deploy import DeployError
+from zedi.deploy import DeployError, revision
 from zedi.deploy.stacks import describe
 from zedi.deploy.target import Target, TargetError
 from zedi.phases import stack_name
@@ -22,6 +23,9 @@ Fact = Callable[[Settings, Target, Mapping[str, str]], str]
 
 PARAMETER_CHARACTERS: Final = 4096
 """The longest value of a CloudFormation parameter."""
+
+NO_IMAGE: Final = "none"
+"""The tag that stands where there is no image; nothing is ever pushed under it."""
 
 _FETCH_SECONDS: Final = 10.0
 _KEY_SET_BYTES: Final = 65_536
@@ -119,19 +123,68 @@ def newest(offered: Iterable[str], major: str) -> str:
     return ".".join(map(str, of_major[-1]))
 
 
-def image_uri(settings: Settings, target: Target, outputs: Mapping[str, str]) -> str:
-    """The service's image.
+@dataclass(frozen=True)
+class Image:
+    """The image that a deploy would run."""
 
-    By digest when it is in ECR, so that pushing to the same tag is a change that the next deploy sees, and so
-    that rolling back finds the image of before. By tag while it is not there: no task runs then.
+    uri: str
+    ready: bool
+    """Whether it is in the repository, so that tasks can be started from it."""
+    why: str
+    """How it was chosen, in words; empty where there is nothing to choose."""
+
+
+def image(settings: Settings, target: Target) -> Image:
+    """Chooses the service's image, by its digest, so that rolling back finds the image of before.
+
+    1. `realtime.image_tag`, where the settings name one; else the revision that is checked out, when its
+       image has been pushed. So an older revision is deployed again by checking it out.
+    2. While no tag is named and the revision has not been pushed: the image that is deployed now. A change
+       of settings alone needs no new image.
+    3. Where none was ever deployed: none, and no task runs. So the first deploy into an empty account
+       succeeds and makes the repository that the image is then pushed to.
+
+    In the embedded AWS there is none: the service runs from the installed package.
+
+    Raises DeployError rather than stopping a service that runs: when the tag that the settings name, or the
+    image that is deployed, is not in the repository.
     """
-    repository = f"{target.account}.dkr.ecr.{target.region}.amazonaws.com/{_repository(settings)}"
-    digest = None if target.embedded else _image_digest(settings, target)
-    return f"{repository}@{digest}" if digest else f"{repository}:{settings.realtime.image_tag}"
+    place = f"{target.account}.dkr.ecr.{target.region}.amazonaws.com/{repository(settings)}"
+    tag = settings.realtime.image_tag
+    nothing = f"{place}:{tag or NO_IMAGE}"
+    if target.embedded:
+        return Image(nothing, ready=False, why="")
+    wanted, called = (tag, f"{tag} (realtime.image_tag)") if tag is not None else _revision()
+    digest = image_digest(settings, target, tag=wanted) if wanted is not None else None
+    if digest is not None:
+        return Image(f"{place}@{digest}", ready=True, why=f"the image is that of {called}")
+    push = f"zedi image build {settings.name} && zedi image push {settings.name}"
+    deployed = _deployed_image(settings, target)
+    if deployed is None:
+        why = f"no task runs yet, there is no image of {called}: {push}, then deploy again"
+        return Image(nothing, ready=False, why=why)
+    if tag is not None:
+        raise DeployError(
+            "ImageUri",
+            f"there is no image {tag} in the repository, and what runs now is not stopped for that",
+            f"Push it, or let realtime.image_tag name one that there is: {push}",
+        )
+    if image_digest(settings, target, digest=deployed.partition("@")[2]) is None:
+        raise DeployError(
+            "ImageUri",
+            f"the image that is deployed ({deployed}) is no longer in the repository, nor is one of {called}",
+            f"Push one: {push}",
+        )
+    return Image(deployed, ready=True, why=f"the image stays as it is, {called} has not been pushed")
+
+
+def image_uri(settings: Settings, target: Target, outputs: Mapping[str, str]) -> str:
+    """The service's image, as `image` chooses it."""
+    return image(settings, target).uri
 
 
 def task_count(settings: Settings, target: Target, outputs: Mapping[str, str]) -> str:
-    """How many tasks to start: none while their image is not in ECR, or the service would never get steady.
+    """How many tasks to start: none while there is no image, or the service would never get steady.
 
     Once there are more than `min_tasks`, because auto scaling wanted them, it is their number: a deploy must
     not scale in. In the embedded AWS there is no image: the service runs from the installed package.
@@ -139,7 +192,7 @@ def task_count(settings: Settings, target: Target, outputs: Mapping[str, str]) -
     least = settings.realtime.min_tasks
     if target.embedded:
         return str(least)
-    if _image_digest(settings, target) is None:
+    if not image(settings, target).ready:
         return "0"
     return str(min(max(least, _running_tasks(settings, target)), settings.realtime.max_tasks))
 
@@ -168,7 +221,8 @@ def _needed(outputs: Mapping[str, str], name: str) -> str:
     return outputs[name]
 
 
-def _repository(settings: Settings) -> str:
+def repository(settings: Settings) -> str:
+    """The name of the image's repository."""
     # The same phase makes the repository and needs its image's address, so the name cannot be an output.
     return f"{settings.prefix}-realtime"
 
@@ -186,15 +240,37 @@ def _cluster_version(settings: Settings, target: Target) -> str | None:
     return clusters[0]["EngineVersion"] if clusters else None
 
 
-def _image_digest(settings: Settings, target: Target) -> str | None:
+def image_digest(
+    settings: Settings, target: Target, *, tag: str | None = None, digest: str | None = None
+) -> str | None:
+    """The digest of the image in the repository that has this tag or this digest, or None."""
     ecr = target.client("ecr")
     try:
         images = ecr.describe_images(
-            repositoryName=_repository(settings), imageIds=[{"imageTag": settings.realtime.image_tag}]
+            repositoryName=repository(settings),
+            imageIds=[{"imageTag": tag} if tag is not None else {"imageDigest": digest or ""}],
         )["imageDetails"]
     except (ecr.exceptions.RepositoryNotFoundException, ecr.exceptions.ImageNotFoundException):
         return None
     return images[0]["imageDigest"] if images else None
+
+
+def _revision() -> tuple[str | None, str]:
+    """The revision that is checked out, and what to call it; None where there is no repository."""
+    try:
+        commit = revision.current().commit
+    except revision.RevisionError as error:
+        return None, f"this revision ({error.what})"
+    return commit, f"revision {commit[:12]}"
+
+
+def _deployed_image(settings: Settings, target: Target) -> str | None:
+    """The image that the service's stack was deployed with, or None when it was deployed without one."""
+    stack = describe(target, stack_name(settings, "realtime"))
+    if stack is None or not stack.deployed:
+        return None
+    uri = stack.parameters.get("ImageUri", "")
+    return uri if "@" in uri else None
 
 
 def _running_tasks(settings: Settings, target: Target) -> int:

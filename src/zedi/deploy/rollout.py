@@ -42,6 +42,7 @@ from zedi.settings import Settings
 
 SECURITY: Final = "security"
 CDN: Final = "cdn"
+REALTIME: Final = "realtime"
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,8 @@ class _Rollout:
         began = time.monotonic()
         stack = stack_name(self._settings, name)
         self._tell(PhaseStarted(name, stack))
+        if name == REALTIME and (chosen := facts.image(self._settings, self._target).why):
+            self._tell(PhaseNote(name, chosen))
         template = self._phases[name].build(self._settings)
         request = Request(
             phase=name,
