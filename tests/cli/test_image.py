@@ -10,11 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from zedi import settings as settings_room
-from zedi.deploy import facts
+from zedi.cli.deploy import deploy
+from zedi.deploy import facts, rollout
+from zedi.deploy import target as targets
 from zedi.deploy.target import Target, target_of
 from zedi.embedded import aws as embedded_aws
 from zedi.embedded.state import State
@@ -364,3 +368,57 @@ def test_a_push_that_fails_is_an_error(on_aws: Workplace, repository: str, verb:
     error = said(on_aws.zedi("push", "dev"))
     assert f"denied: {verb}" in error
     assert len(on_aws.asked("logout")) == (verb == "push")
+
+
+@pytest.fixture
+def deploys(
+    on_aws: Workplace, embedded: Target, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str | None]]:
+    """What `zedi deploy` has deployed; the realtime phase makes its repository, as on AWS."""
+    done: list[str | None] = []
+    ecr = embedded.client("ecr")
+
+    def deploy(settings: Any, target: Target, *, only: str | None = None, **_: Any) -> rollout.DeployResult:
+        if release.repository(settings, target) is None:
+            ecr.create_repository(repositoryName=facts.repository(settings))
+        done.append(only)
+        return rollout.DeployResult({}, (), None, 1.0)
+
+    monkeypatch.setattr(rollout, "deploy", deploy)
+    monkeypatch.setattr(targets, "target_of", lambda settings: embedded)
+    monkeypatch.chdir(on_aws.folder)
+    for name, value in on_aws.variables.items():
+        monkeypatch.setenv(name, value)
+    yield done
+    if done:
+        ecr.delete_repository(repositoryName="zedi-dev-realtime", force=True)
+
+
+@pytest.mark.server
+def test_deploys_an_image_into_an_empty_account(on_aws: Workplace, deploys: list[str | None]) -> None:
+    """In one go: built, deployed for its repository, pushed, its service deployed; then not again."""
+    done = CliRunner().invoke(deploy, ["dev", "--image"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert deploys == [None, "realtime"]
+    assert len(on_aws.asked("build")) == len(on_aws.asked("push")) == 1
+    assert CliRunner().invoke(deploy, ["dev", "--image"]).exit_code == 0
+    assert deploys == [None, "realtime", None]
+    on_aws.git("commit", "--quiet", "--allow-empty", "--message", "Another")
+    assert CliRunner().invoke(deploy, ["dev", "--image"]).exit_code == 0
+    assert deploys == [None, "realtime", None, None], "the repository is there, so the image goes before"
+    assert len(on_aws.asked("build")) == len(on_aws.asked("push")) == 2
+
+
+@pytest.mark.server
+def test_an_image_that_cannot_be_had_deploys_nothing(on_aws: Workplace, deploys: list[str | None]) -> None:
+    """Without an engine, with uncommitted files, or for another tag, nothing is begun."""
+    file = on_aws.folder / "environments" / "dev.toml"
+    file.write_text('name = "dev"\n[realtime]\nimage_tag = "v1"\n')
+    assert "names the image v1" in str(CliRunner().invoke(deploy, ["dev", "--image"]).exception)
+    file.write_text('name = "dev"\n')
+    (on_aws.folder / "src/zedi/contract.py").write_text("# changed\n")
+    assert "not committed" in str(CliRunner().invoke(deploy, ["dev", "--image"]).exception)
+    on_aws.mark("docker.down")
+    assert "does not answer" in str(CliRunner().invoke(deploy, ["dev", "--image"]).exception)
+    assert CliRunner().invoke(deploy, ["dev", "--image", "--only", "cdn"]).exit_code == 2
+    assert deploys == []

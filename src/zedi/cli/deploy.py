@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from zedi.deploy.events import Event, Listener
     from zedi.deploy.plan import Change, Detail, PhasePlan
     from zedi.deploy.rollout import DeployResult
+    from zedi.deploy.target import Target
+    from zedi.settings import Settings
 
+REALTIME: Final = "realtime"
 INTERRUPTED: Final = 130
 _LAST_EVENTS: Final = 6
 _VALUE_CHARACTERS: Final = 60
@@ -31,12 +34,20 @@ _STACK_TYPE: Final = "AWS::CloudFormation::Stack"
 @click.option(
     "--accept-loss", is_flag=True, help="Go on where something that holds data is removed or replaced."
 )
-def deploy(environment: str, through: str | None, only: str | None, accept_loss: bool) -> None:
+@click.option(
+    "--image", "with_image", is_flag=True, help="Build and push this revision's image, unless it is there."
+)
+def deploy(
+    environment: str, through: str | None, only: str | None, accept_loss: bool, with_image: bool
+) -> None:
     """Bring what is deployed in ENVIRONMENT in line with its settings.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. What each phase will change is shown before it
     is done; a change that would lose data stops the phase. It may be interrupted: AWS finishes what it has
     begun, and the same command goes on from there.
+
+    With --image an empty account gets a running service in one go: the image is built first, the service is
+    deployed without a task, which makes the repository, the image is pushed, the service deployed once more.
     """
     from rich.console import Console
 
@@ -44,13 +55,22 @@ def deploy(environment: str, through: str | None, only: str | None, accept_loss:
     from zedi.deploy.rollout import chosen
     from zedi.deploy.rollout import deploy as roll_out
     from zedi.deploy.target import target_of
+    from zedi.image import release
     from zedi.phases import PHASES
 
     if through is not None and only is not None:
         raise click.UsageError("Say --through or --only, not both.")
     phases = chosen(PHASES, through, only)  # a wrong name is said before anybody is asked
     wanted = settings.load(environment)
+    if with_image:
+        if REALTIME not in [phase.name for phase in phases]:
+            raise click.UsageError("--image is for a deploy of the realtime phase.")
+        release.refuse_embedded(wanted)
     target = target_of(wanted)
+    push = _image(wanted, target) if with_image else None
+    if push is not None and release.repository(wanted, target) is not None:
+        push()
+        push = None
     place = target.endpoint_url or f"account {target.account}, {target.region}"
     click.echo(f"{wanted.prefix} → {place}")
 
@@ -61,12 +81,42 @@ def deploy(environment: str, through: str | None, only: str | None, accept_loss:
             result = roll_out(
                 wanted, target, listener=listener, through=through, only=only, accept_loss=accept_loss
             )
+        if push is not None:
+            click.echo(summary(result))
+            push()
+            with display(console, (REALTIME,)) as listener:
+                result = roll_out(wanted, target, listener=listener, only=REALTIME)
     except KeyboardInterrupt:
         click.echo(
             "Stopped watching. AWS finishes what it has begun; the same command goes on from there.", err=True
         )
         raise SystemExit(INTERRUPTED) from None
     click.echo(summary(result))
+
+
+def _image(settings: Settings, target: Target) -> Callable[[], object] | None:
+    """Builds the image of what is checked out; returns what pushes it, or None: it was pushed before.
+
+    Raises ImageError, before anything is deployed, where it cannot be built or would not be run.
+    """
+    from zedi.deploy import facts, revision
+    from zedi.deploy.target import asking
+    from zedi.image import ImageError, engine, release
+
+    now = revision.current()
+    tag = settings.realtime.image_tag
+    if tag not in (None, now.commit):
+        raise ImageError(
+            "realtime.image_tag",
+            f"names the image {tag}, so that of this revision would not be run",
+            "Remove that setting, or deploy without --image.",
+        )
+    with asking(target, "image"):
+        if facts.image_digest(settings, target, tag=now.commit) is not None:
+            return None
+    found = engine.find()
+    release.build(settings, now, found)
+    return lambda: release.push(settings, target, now, found)
 
 
 def summary(result: DeployResult) -> str:

@@ -68,15 +68,10 @@ def push(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
 
 def _settings(environment: str) -> Settings:
     from zedi import settings
-    from zedi.image import ImageError
+    from zedi.image import release
 
     wanted = settings.load(environment)
-    if wanted.embedded is not None:
-        raise ImageError(
-            f"environment {wanted.name}",
-            "runs the service from this package and has no use for an image",
-            "Name an environment on AWS.",
-        )
+    release.refuse_embedded(wanted)
     return wanted
 
 

@@ -34,6 +34,16 @@ class Pushed:
     """What the repository knows it by: sha256:…"""
 
 
+def refuse_embedded(settings: Settings) -> None:
+    """Raises ImageError for an environment that runs on this machine."""
+    if settings.embedded is not None:
+        raise ImageError(
+            f"environment {settings.name}",
+            "runs the service from this package and has no use for an image",
+            "Name an environment on AWS.",
+        )
+
+
 def tag_of(revision: Revision, *, allow_dirty: bool) -> str:
     """The tag for an image of what is checked out: the commit's ID.
 
@@ -92,37 +102,37 @@ def push(
         raise ImageError(
             image, f"is for {found}, and {settings.name} runs on {wanted}", f"Build it anew: {again}"
         )
-    repository = _repository(settings, target)
-    registry = repository.partition("/")[0]
+    address = repository(settings, target)
+    if address is None:
+        raise ImageError(
+            facts.repository(settings),
+            "there is no such repository yet: the realtime phase makes it",
+            f"Deploy that first, it starts no task without an image: zedi deploy {settings.name}",
+        )
+    registry = address.partition("/")[0]
     with asking(target, "image"):
         data = target.client("ecr").get_authorization_token()["authorizationData"]
     user, _, password = base64.b64decode(data[0]["authorizationToken"]).decode().partition(":")
     engine.login(registry, user, password)
     try:
-        engine.push(image, f"{repository}:{tag}")
+        engine.push(image, f"{address}:{tag}")
     finally:
         engine.logout(registry)
     with asking(target, "image"):
         digest = facts.image_digest(settings, target, tag=tag)
     if digest is None:
         raise ImageError(
-            f"{repository}:{tag}", "was pushed, but the repository does not have it", "Push it again."
+            f"{address}:{tag}", "was pushed, but the repository does not have it", "Push it again."
         )
-    return Pushed(f"{repository}:{tag}", digest)
+    return Pushed(f"{address}:{tag}", digest)
 
 
-def _repository(settings: Settings, target: Target) -> str:
-    """The address of the environment's repository. Raises ImageError while there is none."""
+def repository(settings: Settings, target: Target) -> str | None:
+    """The address of the environment's repository; None while the realtime phase has not made it."""
     ecr = target.client("ecr")
     with asking(target, "image"):
         try:
             found = ecr.describe_repositories(repositoryNames=[facts.repository(settings)])["repositories"]
         except ecr.exceptions.RepositoryNotFoundException:
             found = []
-    if not found:
-        raise ImageError(
-            facts.repository(settings),
-            "there is no such repository yet: the realtime phase makes it",
-            f"Deploy that first, it starts no task without an image: zedi deploy {settings.name}",
-        )
-    return found[0]["repositoryUri"]
+    return found[0]["repositoryUri"] if found else None
