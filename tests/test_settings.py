@@ -12,7 +12,7 @@ from zedi.settings import SettingsError
 ENVIRONMENTS = Path(__file__).parents[1] / "environments"
 
 
-@pytest.mark.parametrize("name", ["local", "dev", "staging", "prod"])
+@pytest.mark.parametrize("name", ["local", "dev", "lean", "staging", "prod"])
 def test_every_environment_loads(name: str) -> None:
     """The files that we ship are settings, each of the environment that it is named after."""
     assert settings.load(name, ENVIRONMENTS).name == name
@@ -72,6 +72,8 @@ BROKEN = {
             "embedded.users.0.email: is missing",
         ),
     ),
+    "unknown way out": Broken("[networking]\negress = 'vpn'", ("networking.egress", "'vpn'", "'endpoints'")),
+    "unknown cache": Broken("[cache]\nengine = 'memcached'", ("cache.engine", "'redis' or 'valkey'")),
     "embedded without an address": Broken("[embedded]\nport = 1", ("cdn.url",)),
     "not TOML": Broken("[database\n", ("is not TOML", "line 2")),
 }

@@ -75,6 +75,11 @@ class Networking(_Table):
         "ap-northeast-1a",
         "ap-northeast-1c",
     )
+    egress: Literal["endpoints", "public", "nat"] = "endpoints"
+    """How tasks reach AWS: from private subnets through interface endpoints, which see nothing else of the
+    internet; from public subnets with an address of their own; from private subnets through a NAT gateway."""
+    nat_per_zone: bool = False
+    """With egress "nat": a gateway in each zone, so that the loss of one takes no other with it."""
 
 
 class Security(_Table):
@@ -95,7 +100,10 @@ class Database(_Table):
     engine_version: Annotated[str, _form(r"\d+(\.\d+)?", "a version like 15 or 15.12")] = "15"
     """A major (resolved at deploy time to the newest that AWS offers) or an exact version."""
     min_acu: Capacity = 0.5
+    """0: the database pauses when nothing is connected to it."""
     max_acu: Capacity = 4.0
+    auto_pause_seconds: Seconds = 300
+    """With a minimum of 0 ACU: after how long without a connection it pauses. Aurora takes 300-86400."""
     instances: Annotated[int, Field(ge=1, le=16)] = 1
     """The first is the writer, the rest are readers."""
     port: Port = 5432
@@ -115,6 +123,7 @@ class Database(_Table):
 
 
 class Cache(_Table):
+    engine: Literal["redis", "valkey"] = "redis"
     engine_version: Annotated[str, _form(r"\d+\.\d+", "a version like 7.1")] = "7.1"
     node_type: Annotated[str, _form(r"cache\.[a-z0-9]+\.[a-z0-9]+", "a type like cache.t4g.micro")] = (
         "cache.t4g.micro"

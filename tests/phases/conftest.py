@@ -1,4 +1,4 @@
-"""The templates of the four environments, as the JSON that AWS is given."""
+"""The templates of the environments, as the JSON that AWS is given."""
 
 from __future__ import annotations
 

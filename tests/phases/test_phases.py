@@ -21,7 +21,7 @@ Templates = Mapping[str, dict[str, Any]]
 Synthesize = Callable[[str], Templates]
 
 ENVIRONMENTS = Path(__file__).parents[2] / "environments"
-ALL = ("dev", "staging", "prod", "local")
+ALL = ("dev", "lean", "staging", "prod", "local")
 
 
 def test_order() -> None:
@@ -151,10 +151,21 @@ def test_import_is_cheap() -> None:
 @pytest.mark.parametrize("environment", ALL)
 def test_cfn_lint(templates: Synthesize, environment: str, tmp_path: Path) -> None:
     """cfn-lint finds nothing wrong, but that we name our zones ourselves."""
-    for phase, template in templates(environment).items():
+    lint(templates(environment), tmp_path)
+
+
+@pytest.mark.parametrize("per_zone", ["false", "true"])
+def test_cfn_lint_of_nat(templates_of: Synthesize, per_zone: str, tmp_path: Path) -> None:
+    """Nor with the way out that no environment of ours has."""
+    toml = f"[networking]\negress = 'nat'\nnat_per_zone = {per_zone}"
+    lint({"networking": templates_of(toml)["networking"]}, tmp_path)
+
+
+def lint(templates: Templates, tmp_path: Path) -> None:
+    for phase, template in templates.items():
         (tmp_path / f"{phase}.json").write_text(json.dumps(template), "utf-8")
     files = [str(file) for file in sorted(tmp_path.iterdir())]
-    assert len(files) == len(phases.PHASES)
+    assert len(files) == len(templates)
     arguments = ["--regions", "ap-northeast-1", "--ignore-checks", "W3010", "--format", "parseable"]
     result = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), *arguments, "--template", *files],
@@ -184,13 +195,40 @@ def test_odd_settings_make_templates(templates_of: Synthesize, toml: str) -> Non
     assert len(templates_of(toml)) == len(phases.PHASES)
 
 
-def test_aurora_can_pause(templates_of: Synthesize) -> None:
-    """A minimum of 0 ACU reaches the template, past troposphere's check."""
-    cluster = templates_of("[database]\nmin_acu = 0.0")["database"]["Resources"]["Cluster"]
-    assert cluster["Properties"]["ServerlessV2ScalingConfiguration"] == {
-        "MinCapacity": 0.0,
-        "MaxCapacity": 4.0,
-    }
+@pytest.mark.parametrize(
+    ("toml", "scaling"),
+    [
+        ("min_acu = 0", {"MinCapacity": 0.0, "MaxCapacity": 4.0, "SecondsUntilAutoPause": 300}),
+        (
+            "min_acu = 0\nauto_pause_seconds = 900",
+            {"MinCapacity": 0.0, "MaxCapacity": 4.0, "SecondsUntilAutoPause": 900},
+        ),
+        ("min_acu = 0.5\nauto_pause_seconds = 900", {"MinCapacity": 0.5, "MaxCapacity": 4.0}),
+    ],
+)
+def test_aurora_can_pause(templates_of: Synthesize, toml: str, scaling: dict[str, Any]) -> None:
+    """A minimum of 0 ACU reaches the template, past troposphere's check; only then is there a pause."""
+    cluster = templates_of(f"[database]\n{toml}")["database"]["Resources"]["Cluster"]
+    assert cluster["Properties"]["ServerlessV2ScalingConfiguration"] == scaling
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "family"),
+    [
+        ("redis", "7.1", "redis7"),
+        ("redis", "6.2", "redis6.x"),
+        ("redis", "5.0", "redis5.0"),
+        ("valkey", "7.2", "valkey7"),
+        ("valkey", "8.1", "valkey8"),
+    ],
+)
+def test_cache_engines(templates_of: Synthesize, engine: str, version: str, family: str) -> None:
+    """Engine and version name the family of the parameters."""
+    toml = f"[cache]\nengine = '{engine}'\nengine_version = '{version}'"
+    resources = templates_of(toml)["cache"]["Resources"]
+    group = resources["ReplicationGroup"]["Properties"]
+    assert (group["Engine"], group["EngineVersion"]) == (engine, version)
+    assert resources["Parameters"]["Properties"]["CacheParameterGroupFamily"] == family
 
 
 def test_logs_are_kept_for_ever_at_zero(templates_of: Synthesize) -> None:

@@ -1108,7 +1108,7 @@ def test_resource(templates: Synthesize, row: Row, environment: str) -> None:
     assert not problems
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging", "prod", "local"])
+@pytest.mark.parametrize("environment", ["dev", "lean", "staging", "prod", "local"])
 def test_nothing_is_there_that_no_row_tells_of(templates: Synthesize, environment: str) -> None:
     """Every type of every phase has its rows, but for what only glues these together."""
     glue = {
@@ -1133,7 +1133,7 @@ def test_outputs(templates: Synthesize, phase: str) -> None:
     assert not [name for name, output in outputs.items() if "Export" in output]
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging", "prod", "local"])
+@pytest.mark.parametrize("environment", ["dev", "lean", "staging", "prod", "local"])
 def test_tags(templates: Synthesize, environment: str) -> None:
     """Every resource that can carry tags says whose it is."""
     for phase, template in templates(environment).items():
@@ -1147,7 +1147,7 @@ def test_tags(templates: Synthesize, environment: str) -> None:
             assert tags == expected, f"{phase}.{title}"
 
 
-@pytest.mark.parametrize("environment", ["dev", "staging", "prod", "local"])
+@pytest.mark.parametrize("environment", ["dev", "lean", "staging", "prod", "local"])
 def test_names(templates: Synthesize, environment: str) -> None:
     """Every name that we give starts with the environment's prefix."""
     named = 0
@@ -1206,9 +1206,84 @@ def test_secret_is_complete(templates: Synthesize) -> None:
     assert set(" \"'@/\\:?#%&+") <= set(generated["ExcludeCharacters"])
 
 
-def test_private_subnets_have_no_way_out(templates: Synthesize) -> None:
+@pytest.mark.parametrize("environment", ["dev", "lean"])
+def test_private_subnets_have_no_way_out(templates: Synthesize, environment: str) -> None:
     """The only route is the public table's."""
-    assert len(resources(templates("dev")["networking"], "AWS::EC2::Route", {})) == 1
+    (route,) = resources(templates(environment)["networking"], "AWS::EC2::Route", {})
+    assert route["Properties"]["RouteTableId"] == ref("PublicRouteTable")
+
+
+def test_tasks_with_public_addresses(templates: Synthesize) -> None:
+    """They stand in the public subnets, let in the load balancer only, and pay for no endpoint but S3's."""
+    lean = templates("lean")
+    (service,) = resources(lean["realtime"], "AWS::ECS::Service", {})
+    assert at(service["Properties"], "NetworkConfiguration.AwsvpcConfiguration") == {
+        "Subnets": ref("PublicSubnetIds"),
+        "SecurityGroups": [ref("TaskSecurityGroupId")],
+        "AssignPublicIp": "ENABLED",
+    }
+    assert "PrivateSubnetIds" not in lean["realtime"]["Parameters"]
+    (group,) = resources(lean["networking"], "AWS::EC2::SecurityGroup", {"GroupName": "zedi-lean-tasks-sg"})
+    assert group["Properties"]["SecurityGroupIngress"] == [
+        rule(port, SourceSecurityGroupId=att("AlbSecurityGroup", "GroupId")) for port in (1234, 8080)
+    ]
+    (endpoint,) = resources(lean["networking"], "AWS::EC2::VPCEndpoint", {})
+    assert endpoint["Properties"]["RouteTableIds"] == [ref("PublicRouteTable"), ref("PrivateRouteTable")]
+    assert not resources(
+        lean["networking"], "AWS::EC2::SecurityGroup", {"GroupName": "zedi-lean-endpoints-sg"}
+    )
+    # What holds data stays where nothing from outside reaches it.
+    for phase, kind in (("database", "AWS::RDS::DBSubnetGroup"), ("cache", "AWS::ElastiCache::SubnetGroup")):
+        (subnets,) = resources(lean[phase], kind, {})
+        assert subnets["Properties"]["SubnetIds"] == ref("PrivateSubnetIds")
+    # Fetching the keys is possible there, and still not relied on.
+    for definition in resources(lean["realtime"], "AWS::ECS::TaskDefinition", {})[0]["Properties"][
+        "ContainerDefinitions"
+    ]:
+        assert {"Name": "COGNITO_JWKS", "Value": ref("TokenKeys")} in definition["Environment"]
+
+
+@pytest.mark.parametrize(
+    ("per_zone", "gateways"),
+    [
+        ("false", {"PrivateRouteTable": "PublicSubnet1"}),
+        ("true", {"PrivateRouteTable": "PublicSubnet1", "PrivateRouteTable2": "PublicSubnet2"}),
+    ],
+)
+def test_nat(templates_of: Synthesize, per_zone: str, gateways: dict[str, str]) -> None:
+    """Each private table leads to a gateway with an address, in a public subnet; there are no endpoints."""
+    templates = templates_of(f"[networking]\negress = 'nat'\nnat_per_zone = {per_zone}")
+    network = templates["networking"]
+    routes = [
+        route["Properties"]
+        for route in resources(network, "AWS::EC2::Route", {"DestinationCidrBlock": "0.0.0.0/0"})
+        if "NatGatewayId" in route["Properties"]
+    ]
+    found = {}
+    for route in routes:
+        gateway = network["Resources"][route["NatGatewayId"]["Ref"]]
+        address, attribute = gateway["Properties"]["AllocationId"]["Fn::GetAtt"]
+        assert attribute == "AllocationId"
+        assert network["Resources"][address] == {
+            "Type": "AWS::EC2::EIP",
+            "DependsOn": "GatewayAttachment",
+            "Properties": network["Resources"][address]["Properties"],
+        }
+        found[route["RouteTableId"]["Ref"]] = gateway["Properties"]["SubnetId"]["Ref"]
+    assert found == gateways
+    assert len(resources(network, "AWS::EC2::EIP", {})) == len(gateways)
+    tables = [f"PrivateRouteTable{number}" for number in (["", "2"] if per_zone == "true" else ["", ""])]
+    for number, table in enumerate(tables, start=1):
+        (association,) = resources(
+            network, "AWS::EC2::SubnetRouteTableAssociation", {"SubnetId": ref(f"PrivateSubnet{number}")}
+        )
+        assert association["Properties"]["RouteTableId"] == ref(table)
+    assert [
+        endpoint["Properties"]["VpcEndpointType"]
+        for endpoint in resources(network, "AWS::EC2::VPCEndpoint", {})
+    ] == ["Gateway"]
+    (service,) = resources(templates["realtime"], "AWS::ECS::Service", {})
+    assert at(service["Properties"], "NetworkConfiguration.AwsvpcConfiguration.AssignPublicIp") == "DISABLED"
 
 
 def test_images_beyond_ten_expire(templates: Synthesize) -> None:

@@ -1,4 +1,4 @@
-"""Phase 4: Redis, which carries messages between tasks and keeps nothing that matters."""
+"""Phase 4: Redis or Valkey, which carries messages between tasks and keeps nothing that matters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from troposphere.elasticache import (
 
 from zedi.phases.logs import log_group
 from zedi.phases.tags import tags
-from zedi.settings import Settings
+from zedi.settings import Cache, Settings
 
 
 def build(settings: Settings) -> Template:
@@ -55,7 +55,7 @@ def build(settings: Settings) -> Template:
     parameters = template.add_resource(
         ParameterGroup(
             "Parameters",
-            CacheParameterGroupFamily=f"redis{cache.engine_version.partition('.')[0]}",
+            CacheParameterGroupFamily=_family(cache),
             Description=f"{prefix}-redis-pg",
             Properties={
                 "maxmemory-policy": "allkeys-lru",
@@ -71,7 +71,7 @@ def build(settings: Settings) -> Template:
             "ReplicationGroup",
             ReplicationGroupId=f"{prefix}-redis",
             ReplicationGroupDescription="Messages between the tasks of the service",
-            Engine="redis",
+            Engine=cache.engine,
             EngineVersion=cache.engine_version,
             CacheNodeType=cache.node_type,
             NumCacheClusters=cache.nodes,
@@ -99,6 +99,17 @@ def build(settings: Settings) -> Template:
         Output("RedisConnectionString", Value=connection, Description="The primary node as a URL")
     )
     return template
+
+
+def _family(cache: Cache) -> str:
+    """The family of parameter groups that an engine's version takes, e.g. redis7, valkey8.
+
+    Source: Amazon ElastiCache User Guide, "Engine specific parameters".
+    """
+    major, _, minor = cache.engine_version.partition(".")
+    if cache.engine == "redis" and int(major) < 7:
+        return "redis6.x" if major == "6" else f"redis{major}.{minor}"
+    return f"{cache.engine}{major}"
 
 
 def _log(template: Template, settings: Settings, kind: str) -> LogDeliveryConfigurationRequest:

@@ -163,6 +163,8 @@ def _scaling(database: Database) -> ServerlessV2ScalingConfiguration:
     # Past troposphere's own check: it refuses a minimum of 0 ACU, which Aurora accepts. What Aurora refuses
     # is preflight's to say.
     scaling.properties.update(MinCapacity=database.min_acu, MaxCapacity=database.max_acu)
+    if database.min_acu == 0:  # Aurora takes it with no other minimum
+        scaling.properties["SecondsUntilAutoPause"] = database.auto_pause_seconds
     return scaling
 
 

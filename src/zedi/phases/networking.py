@@ -1,4 +1,6 @@
-"""Phase 1: the VPC, its subnets, the endpoints that private subnets reach AWS through, the service's groups.
+"""Phase 1: the VPC, its subnets, the service's way out to AWS, and the service's security groups.
+
+The way out is `networking.egress`: interface endpoints, a public address for each task, or NAT.
 
 The security groups of the load balancer and the tasks stand here, before the database and the cache, so
 that both can accept the tasks and nobody else.
@@ -11,8 +13,10 @@ from typing import Final
 
 from troposphere import GetAtt, Join, Output, Ref, Template
 from troposphere.ec2 import (
+    EIP,
     VPC,
     InternetGateway,
+    NatGateway,
     Route,
     RouteTable,
     SecurityGroup,
@@ -50,18 +54,14 @@ def build(settings: Settings) -> Template:
         VPCGatewayAttachment("GatewayAttachment", VpcId=Ref(vpc), InternetGatewayId=Ref(gateway))
     )
 
-    tables = {}
-    for kind in ("Public", "Private"):
-        tables[kind] = template.add_resource(
-            RouteTable(
-                f"{kind}RouteTable", VpcId=Ref(vpc), Tags=tags(settings, f"{prefix}-{kind.lower()}-rt")
-            )
-        )
+    public_table = _route_table(template, settings, vpc, "public")
+    private_tables = _private_tables(template, settings, vpc)
+    tables = {"Public": [public_table] * len(zones), "Private": private_tables}
     template.add_resource(
         Route(
             "InternetRoute",
             DependsOn=attachment.title,
-            RouteTableId=Ref(tables["Public"]),
+            RouteTableId=Ref(public_table),
             DestinationCidrBlock=_ANYWHERE,
             GatewayId=Ref(gateway),
         )
@@ -83,17 +83,35 @@ def build(settings: Settings) -> Template:
             subnets[kind].append(subnet)
             template.add_resource(
                 SubnetRouteTableAssociation(
-                    f"{kind}Subnet{index + 1}Routes", SubnetId=Ref(subnet), RouteTableId=Ref(tables[kind])
+                    f"{kind}Subnet{index + 1}Routes",
+                    SubnetId=Ref(subnet),
+                    RouteTableId=Ref(tables[kind][index]),
                 )
             )
 
-    _endpoints(template, settings, vpc, subnets["Private"], tables["Private"])
+    egress = settings.networking.egress
+    if egress == "endpoints":
+        _interface_endpoints(template, settings, vpc, subnets["Private"])
+    elif egress == "nat":
+        _nat(template, settings, subnets["Public"], private_tables, attachment.title)
+    # Costs nothing, and the layers of images come from S3.
+    of_tasks = [public_table, *private_tables] if egress == "public" else private_tables
+    template.add_resource(
+        VPCEndpoint(
+            "S3Endpoint",
+            VpcEndpointType="Gateway",
+            ServiceName=f"com.amazonaws.{settings.region}.s3",
+            VpcId=Ref(vpc),
+            RouteTableIds=[Ref(title) for title in dict.fromkeys(table.title for table in of_tasks)],
+            Tags=tags(settings, f"{prefix}-s3"),
+        )
+    )
     load_balancer, tasks = _service_groups(template, settings, vpc)
 
     for name, value, description in (
         ("VpcId", Ref(vpc), "The VPC"),
         ("PublicSubnetIds", _ids(subnets["Public"]), "Subnets with a route to the internet"),
-        ("PrivateSubnetIds", _ids(subnets["Private"]), "Subnets without one"),
+        ("PrivateSubnetIds", _ids(subnets["Private"]), "Subnets that nothing reaches from the internet"),
         ("AlbSecurityGroupId", GetAtt(load_balancer, "GroupId"), "The load balancer's security group"),
         ("TaskSecurityGroupId", GetAtt(tasks, "GroupId"), "The service's security group"),
     ):
@@ -110,9 +128,57 @@ def _ids(subnets: list[Subnet]) -> Join:
     return Join(",", [Ref(subnet) for subnet in subnets])
 
 
-def _endpoints(
-    template: Template, settings: Settings, vpc: VPC, subnets: list[Subnet], table: RouteTable
+def _route_table(template: Template, settings: Settings, vpc: VPC, kind: str, number: int = 1) -> RouteTable:
+    suffix = "" if number == 1 else str(number)
+    name = f"{settings.prefix}-{kind}-rt{suffix and f'-{suffix}'}"
+    return template.add_resource(
+        RouteTable(f"{kind.capitalize()}RouteTable{suffix}", VpcId=Ref(vpc), Tags=tags(settings, name))
+    )
+
+
+def _private_tables(template: Template, settings: Settings, vpc: VPC) -> list[RouteTable]:
+    """The table of each zone's private subnet: one and the same, unless each zone has its own way out."""
+    networking = settings.networking
+    zones = len(networking.availability_zones)
+    if networking.egress == "nat" and networking.nat_per_zone:
+        return [_route_table(template, settings, vpc, "private", number + 1) for number in range(zones)]
+    return [_route_table(template, settings, vpc, "private")] * zones
+
+
+def _nat(
+    template: Template, settings: Settings, public: list[Subnet], tables: list[RouteTable], attachment: str
 ) -> None:
+    """A NAT gateway for each table, in the public subnet of the same zone."""
+    for number, title in enumerate(dict.fromkeys(table.title for table in tables), start=1):
+        name = f"{settings.prefix}-nat-{number}"
+        address = template.add_resource(
+            EIP(
+                f"NatAddress{number}",
+                DependsOn=attachment,  # there is no address before the VPC has its way to the internet
+                Domain="vpc",
+                Tags=tags(settings, name),
+            )
+        )
+        gateway = template.add_resource(
+            NatGateway(
+                f"NatGateway{number}",
+                DependsOn=attachment,
+                AllocationId=GetAtt(address, "AllocationId"),
+                SubnetId=Ref(public[number - 1]),
+                Tags=tags(settings, name),
+            )
+        )
+        template.add_resource(
+            Route(
+                f"NatRoute{number}",
+                RouteTableId=Ref(title),
+                DestinationCidrBlock=_ANYWHERE,
+                NatGatewayId=Ref(gateway),
+            )
+        )
+
+
+def _interface_endpoints(template: Template, settings: Settings, vpc: VPC, subnets: list[Subnet]) -> None:
     prefix = settings.prefix
     group = template.add_resource(
         SecurityGroup(
@@ -142,16 +208,6 @@ def _endpoints(
                 Tags=tags(settings, f"{prefix}-{service.replace('.', '-')}"),
             )
         )
-    template.add_resource(
-        VPCEndpoint(
-            "S3Endpoint",
-            VpcEndpointType="Gateway",
-            ServiceName=f"com.amazonaws.{settings.region}.s3",
-            VpcId=Ref(vpc),
-            RouteTableIds=[Ref(table)],
-            Tags=tags(settings, f"{prefix}-s3"),
-        )
-    )
 
 
 def _service_groups(template: Template, settings: Settings, vpc: VPC) -> tuple[SecurityGroup, SecurityGroup]:

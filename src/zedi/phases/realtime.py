@@ -68,10 +68,11 @@ _TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 def build(settings: Settings) -> Template:
     template = Template(Description=f"{settings.prefix}: realtime service")
+    public = settings.networking.egress == "public"
     for name, kind in (
         ("VpcId", "AWS::EC2::VPC::Id"),
         ("PublicSubnetIds", "List<AWS::EC2::Subnet::Id>"),
-        ("PrivateSubnetIds", "List<AWS::EC2::Subnet::Id>"),
+        *([] if public else [("PrivateSubnetIds", "List<AWS::EC2::Subnet::Id>")]),
         ("AlbSecurityGroupId", "AWS::EC2::SecurityGroup::Id"),
         ("TaskSecurityGroupId", "AWS::EC2::SecurityGroup::Id"),
         ("EcsExecutionRoleArn", "String"),
@@ -117,9 +118,10 @@ def build(settings: Settings) -> Template:
             HealthCheckGracePeriodSeconds=60,
             NetworkConfiguration=NetworkConfiguration(
                 AwsvpcConfiguration=AwsvpcConfiguration(
-                    Subnets=Ref("PrivateSubnetIds"),
+                    # The address is for the way out: the security group lets nobody but the load balancer in.
+                    Subnets=Ref("PublicSubnetIds" if public else "PrivateSubnetIds"),
                     SecurityGroups=[Ref("TaskSecurityGroupId")],
-                    AssignPublicIp="DISABLED",
+                    AssignPublicIp="ENABLED" if public else "DISABLED",
                 )
             ),
             LoadBalancers=[
