@@ -2,6 +2,7 @@
 
     ZediError
     ├── settings.SettingsError      a file of settings says something that cannot be
+    ├── cost.CostError              the cost cannot be computed, or the prices cannot be read
     ├── deploy.DeployError          AWS refused, or a stack is in a state that needs a hand
     ├── image.ImageError            no container engine works, or the image cannot be built or pushed
     ├── embedded.EmbeddedError      a server of the embedded AWS could not be started

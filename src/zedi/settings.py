@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -266,6 +267,10 @@ def parse(text: str, where: str) -> Settings:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(where, f"is not TOML: {error}", "Correct the line named above.") from error
+    return _validated(data, where)
+
+
+def _validated(data: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
@@ -273,6 +278,41 @@ def parse(text: str, where: str) -> Settings:
         raise SettingsError(
             where, f"these settings cannot be used:\n{problems}", "Correct the keys named above."
         ) from error
+
+
+def changed(settings: Settings, changes: Mapping[str, str], where: str) -> Settings:
+    """`settings` with other values, by their dotted keys, e.g. {"database.min_acu": "0"}.
+
+    A value is written as in TOML; text needs no quotes. `where` names the changes in errors. Raises
+    SettingsError, as if the keys stood in the file.
+    """
+    data = settings.model_dump(mode="json", exclude_unset=True)
+    for key, text in changes.items():
+        _put(data, key, _toml_value(text), where)
+    try:
+        Settings.model_validate(data)
+    except ValidationError as error:
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"]))
+            if detail["type"] == "string_type" and key in changes:
+                _put(data, key, changes[key], where)  # 8.1 is a number in TOML, and a version here
+    return _validated(data, where)
+
+
+def _put(data: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *tables, name = key.split(".")
+    for part in tables:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise SettingsError(where, f"{key}: {part} is not a table", "Name a key of the settings.")
+    data[name] = value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _missing(environment: str, path: Path, directory: Path) -> SettingsError:
