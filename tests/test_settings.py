@@ -110,3 +110,52 @@ def test_a_folder_without_settings_says_where_to_run(tmp_path: Path) -> None:
     """Outside a checkout the error says what is missing."""
     with pytest.raises(SettingsError, match="Run zedi where the folder"):
         settings.load("dev", tmp_path)
+
+
+def test_changed_values_are_read_as_in_toml() -> None:
+    """Numbers, lists and text without quotes; what looks like a number is text where text is due."""
+    loaded = settings.load("prod", ENVIRONMENTS)
+    changes = {
+        "database.min_acu": "0",
+        "networking.egress": "public",
+        "networking.vpc_cidr": "10.9.0.0/16",
+        "cache.engine_version": "8.1",
+        "realtime.image_tag": "2026-11-23",
+        "security.logout_urls": '["http://localhost:1"]',
+        "cache.tls": "false",
+    }
+    found = settings.changed(loaded, changes, "--what-if")
+    assert found.database.min_acu == 0
+    assert (found.networking.egress, str(found.networking.vpc_cidr)) == ("public", "10.9.0.0/16")
+    assert (found.cache.engine_version, found.realtime.image_tag) == ("8.1", "2026-11-23")
+    assert found.security.logout_urls == ("http://localhost:1",)
+    assert found.cache.tls is False
+    assert found.database.instances == loaded.database.instances == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("database.min_acus", "0", "did you mean database.min_acu?"),
+        ("name.first", "x", "name.first: name is not a table"),
+        ("database", "3", "database: 3"),
+        ("cache.nodes", "two", "cache.nodes: 'two'"),
+        ("cache.engine_version", "8", "cache.engine_version: '8': expected a version like 7.1"),
+        ("", "1", "there is no such key"),
+    ],
+)
+def test_a_change_that_cannot_be_is_named(key: str, value: str, says: str) -> None:
+    """As if it stood in the file, but where it was said."""
+    with pytest.raises(SettingsError) as caught:
+        settings.changed(settings.load("dev", ENVIRONMENTS), {key: value}, "--what-if")
+    assert caught.value.where == "--what-if"
+    assert says in str(caught.value)
+
+
+def test_lean_is_what_it_says() -> None:
+    """The four settings that make it cheap, and the budget that watches it."""
+    lean = settings.load("lean", ENVIRONMENTS)
+    assert lean.networking.egress == "public"
+    assert (lean.database.min_acu, lean.database.auto_pause_seconds) == (0, 300)
+    assert (lean.cache.engine, lean.realtime.architecture) == ("valkey", "ARM64")
+    assert lean.monitoring.budget_usd == 76
