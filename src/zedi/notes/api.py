@@ -1,6 +1,6 @@
 """The HTTP API as a Starlette application.
 
-    GET    /health                  200 while the database answers, else 503
+    GET    /health                  200 once the database has answered, until then 503
     GET    /api/pages[?after=C]     {"pages": [page], "next": C | null}, the newest change first
     POST   /api/pages {"title"?}    201 page
     GET    /api/pages/{id}          page
@@ -62,6 +62,7 @@ class Api:
     def __init__(self, pool: asyncpg.Pool, verifier: TokenVerifier) -> None:
         self._pool = pool
         self._verifier = verifier
+        self._has_answered = False
 
     def application(self, lifespan: Lifespan | None = None) -> Starlette:
         routes = [
@@ -88,12 +89,20 @@ class Api:
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     async def health(self, request: Request) -> Response:
+        """Asks the database until it has answered, and never again.
+
+        Checks come every few seconds: they would keep a database awake that could pause, and while it wakes
+        (15-30 s) they would have the whole task replaced, with the realtime service in it.
+        """
+        if self._has_answered:
+            return JSONResponse({"ready": True})
         try:
             async with self._connection() as connection:
                 await connection.fetchval("SELECT 1", timeout=ACQUIRE_TIMEOUT)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             return JSONResponse({"ready": False, "database": str(error) or type(error).__name__}, 503)
-        return JSONResponse({"ready": True, "database": "ok"})
+        self._has_answered = True
+        return JSONResponse({"ready": True})
 
     async def list(self, request: Request) -> Response:
         await self._user(request)
