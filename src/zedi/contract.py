@@ -19,7 +19,8 @@ REALTIME_PATH: Final = "/realtime"
 API_PATH: Final = "/api"
 """The prefix of the HTTP API."""
 HEALTH_PATH: Final = "/health"
-"""200 while the process should get traffic, 503 otherwise; on both ports."""
+"""200 while the process should get traffic, else 503; on both ports. A database that goes away once it has
+answered changes nothing: a new task could not reach it either."""
 
 # The containers of one task: same image, different command.
 REALTIME_CONTAINER: Final = "realtime"

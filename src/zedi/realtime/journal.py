@@ -102,6 +102,11 @@ class Journal:
         """Why nothing can be committed at the moment; None when all is well."""
 
     @property
+    def opened(self) -> bool:
+        """The database has answered once, and its tables are up to date."""
+        return self._ready.is_set()
+
+    @property
     def full(self) -> bool:
         return self._waiting >= WAITING_BYTES
 

@@ -342,8 +342,12 @@ class Service:
             raise error
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        """Whether traffic is welcome, and why (not)."""
-        ready = not self._draining and self.journal.problem is None and not self.journal.full
+        """Whether traffic is welcome, and how things are.
+
+        A database that goes away later costs no readiness: people go on writing here and see "saving",
+        while a task that was replaced for it would find the same database, and nobody's socket.
+        """
+        ready = self.journal.opened and not self._draining
         return ready, {
             "live": True,
             "ready": ready,
