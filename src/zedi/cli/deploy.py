@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,7 +75,6 @@ def deploy(
     click.echo(f"{wanted.prefix} → {place}")
 
     console = Console(highlight=False)
-    display = _live if console.is_terminal else _plain
     try:
         with display(console, tuple(phase.name for phase in phases)) as listener:
             result = roll_out(
@@ -189,6 +188,10 @@ def event_line(event: Event) -> str | None:
         case events.ResourceEvent() if event.status.endswith(("_COMPLETE", "_FAILED")):
             line = f"{event.phase}: {event.status} {event.logical_id} ({event.type})"
             return f"{line}: {event.reason}" if event.status.endswith("_FAILED") and event.reason else line
+        case events.ResourceEvent() if event.status == "DELETE_SKIPPED":
+            return f"{event.phase}: kept {event.logical_id} ({event.type})"
+        case events.PhaseDeleted(phase, seconds):
+            return f"{phase}: deleted in {seconds:.1f} s"
         case events.PhaseDone(phase, plan, seconds) if plan.action != "none":
             return f"{phase}: done in {seconds:.1f} s"
         case events.PhaseFailed(phase):
@@ -199,8 +202,13 @@ def event_line(event: Event) -> str | None:
             return None
 
 
+def display(console: Console, phases: tuple[str, ...]) -> AbstractContextManager[Listener]:
+    """Shows what the listener is told: a table that follows on a terminal, lines elsewhere."""
+    return _live(console, phases) if console.is_terminal else _plain(phases)
+
+
 @contextmanager
-def _plain(console: Console, phases: tuple[str, ...]) -> Iterator[Listener]:
+def _plain(phases: tuple[str, ...]) -> Iterator[Listener]:
     """Lines with the seconds since the start, for logs."""
     began = time.monotonic()
 
@@ -267,10 +275,14 @@ class Board:
             case events.ResourceEvent():
                 if event.type != _STACK_TYPE:
                     self._last.append(f"{event.phase}  {event.status}  {event.logical_id}")
-                    if event.status.endswith("_COMPLETE"):
+                    if event.status.endswith(("_COMPLETE", "_SKIPPED")):
                         row.done.add(event.logical_id)
                 elif "ROLLBACK" in event.status:
                     row.state = "rolls back"
+                elif event.status == "DELETE_IN_PROGRESS":
+                    row.state = "deletes"
+            case events.PhaseDeleted(_, seconds):
+                row.state, row.seconds = "deleted", seconds
             case events.PhaseDone(_, plan, seconds):
                 row.seconds = seconds
                 row.state = "no change" if plan.action == "none" else "done"
@@ -310,6 +322,8 @@ _STYLES: Final[dict[str, Any]] = {
     "done": "green",
     "failed": "bold red",
     "rolls back": "red",
+    "deleted": "green",
+    "deletes": "cyan",
     "creates": "cyan",
     "updates": "cyan",
     "plans": "cyan",

@@ -6,6 +6,8 @@
     plan        what will happen, as frozen data: one change set a phase
     execute     one phase: proposes a change set, carries it out, follows its events to the end
     rollout     all phases in order, side by side where they can be: `deploy`
+    order       work on phases in threads, each after what it waits for
+    destroy     everything taken down again, backwards: what stays and why, `survey` and `destroy`
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
     events      what a listener is told meanwhile

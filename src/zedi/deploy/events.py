@@ -60,6 +60,12 @@ class PhaseFailed:
 
 
 @dataclass(frozen=True)
+class PhaseDeleted:
+    phase: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FrontEndPublished:
     """Numbers of files."""
 
@@ -68,5 +74,14 @@ class FrontEndPublished:
     deleted: int
 
 
-Event = PhaseStarted | PhaseNote | PhasePlanned | ResourceEvent | PhaseDone | PhaseFailed | FrontEndPublished
+Event = (
+    PhaseStarted
+    | PhaseNote
+    | PhasePlanned
+    | ResourceEvent
+    | PhaseDone
+    | PhaseFailed
+    | PhaseDeleted
+    | FrontEndPublished
+)
 Listener = Callable[[Event], None]

@@ -247,6 +247,50 @@ def carry_out(target: Target, planned: PhasePlan, tell: Tell, stop: threading.Ev
         raise failure(planned.phase, happened, details)
 
 
+def join(
+    target: Target, phase: str, stack: Stack, tell: Tell, stop: threading.Event
+) -> list[Mapping[str, Any]]:
+    """Follows the operation that a stack is in the middle of; returns its events, the end last."""
+    tell(PhaseNote(phase, f"{stack.name} is {stack.status}: waiting for its end"))
+    events = _events_of(target, stack.id)
+    events.skip_to_operation()
+    return _follow(target, events, phase, stack.id, tell, stop)
+
+
+def delete(target: Target, phase: str, stack: Stack, tell: Tell, stop: threading.Event) -> None:
+    """Deletes a stack in which no operation is under way, and follows that to its end.
+
+    Raises DeployError with the first resource that could not be deleted and AWS's reason.
+    """
+    events = _events_of(target, stack.id)
+    events.skip_all()
+    target.client("cloudformation").delete_stack(StackName=stack.id, ClientRequestToken=uuid.uuid4().hex)
+    if stack.status == "REVIEW_IN_PROGRESS":
+        # There is nothing in it, and so it may go without a word.
+        pace = Pace(stop)
+        while (left := describe(target, stack.id)) is not None and left.status != "DELETE_COMPLETE":
+            pace.wait(phase)
+        return
+    refuse_left_over(target, phase, stack, _follow(target, events, phase, stack.id, tell, stop))
+
+
+def refuse_left_over(target: Target, phase: str, stack: Stack, happened: Sequence[Mapping[str, Any]]) -> None:
+    """Raises DeployError when a deletion's events (oldest first) do not end with the stack gone."""
+    if happened[-1]["ResourceStatus"] == "DELETE_COMPLETE":
+        return
+    error = failure(phase, happened)
+    failed = [event["LogicalResourceId"] for event in happened if event["ResourceStatus"] == "DELETE_FAILED"]
+    left = " ".join(dict.fromkeys(name for name in failed if name != stack.name))
+    if left:
+        error = DeployError(
+            error.where,
+            error.what,
+            f"{error.fix}\n  What cannot be deleted stays, outside of any stack, with:"
+            f" aws cloudformation delete-stack {_place(target, stack)} --retain-resources {left}",
+        )
+    raise error
+
+
 def failure(phase: str, happened: Sequence[Mapping[str, Any]], details: Iterable[str] = ()) -> DeployError:
     """The error that a failed operation's events (oldest first) amount to: its first cause."""
     end = happened[-1]
@@ -319,33 +363,27 @@ def _clear(target: Target, request: Request, tell: Tell, stop: threading.Event) 
         if stack is None or stack.status == "REVIEW_IN_PROGRESS":
             return stack
         if stack.status.endswith("_IN_PROGRESS"):
-            tell(PhaseNote(request.phase, f"{stack.name} is {stack.status}: waiting for its end"))
-            events = _events_of(target, stack.id)
-            events.skip_to_operation()
-            _follow(target, events, request.phase, stack.id, tell, stop)
+            join(target, request.phase, stack, tell, stop)
             pace.wait(request.phase)
         elif stack.status == "ROLLBACK_COMPLETE":
             tell(
                 PhaseNote(request.phase, f"{stack.name} is {stack.status}, so it never was: it is made anew")
             )
-            events = _events_of(target, stack.id)
-            events.skip_all()
-            target.client("cloudformation").delete_stack(
-                StackName=stack.id, ClientRequestToken=uuid.uuid4().hex
-            )
-            happened = _follow(target, events, request.phase, stack.id, tell, stop)
-            if happened[-1]["ResourceStatus"] != "DELETE_COMPLETE":
-                raise failure(request.phase, happened)
+            delete(target, request.phase, stack, tell, stop)
         elif stack.status.endswith("_FAILED") and stack.status != "UPDATE_FAILED":
             raise _needs_a_hand(target, request.phase, stack)
         else:
             return stack
 
 
+def _place(target: Target, stack: Stack) -> str:
+    """The words by which the AWS CLI finds a stack."""
+    endpoint = f" --endpoint-url {target.endpoint_url}" if target.endpoint_url else ""
+    return f"--stack-name {stack.name} --region {target.region}{endpoint}"
+
+
 def _needs_a_hand(target: Target, phase: str, stack: Stack) -> DeployError:
-    place = f"--stack-name {stack.name} --region {target.region}"
-    if target.endpoint_url:
-        place += f" --endpoint-url {target.endpoint_url}"
+    place = _place(target, stack)
     listed = re.search(r"\[([^\]]+)\]", stack.reason)
     resources = listed[1].replace(",", " ").split() if listed else []
     if stack.status == "UPDATE_ROLLBACK_FAILED":

@@ -13,7 +13,6 @@ import difflib
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -30,6 +29,7 @@ from zedi.deploy.events import (
     PhaseStarted,
 )
 from zedi.deploy.execute import Request
+from zedi.deploy.order import in_order
 from zedi.deploy.outputs import deployed_stacks, named
 from zedi.deploy.plan import PhasePlan
 from zedi.deploy.publish import File, Published
@@ -147,7 +147,9 @@ class _Rollout:
         for name, stack in deployed_stacks(self._settings, self._target, others).items():
             self._outputs[name] = stack.outputs
         self._need_what_is_before(phases)
-        self._side_by_side(phases, files)
+        in_order(
+            {phase.name: phase.after for phase in phases}, lambda name: self._phase(name, files), self._stop
+        )
         return DeployResult(
             outputs={
                 name: value
@@ -169,32 +171,6 @@ class _Rollout:
                     f"what it needs is not deployed yet: {', '.join(missing)}",
                     f"Deploy that too: zedi deploy {self._settings.name} --through {phase.name}",
                 )
-
-    def _side_by_side(self, phases: Sequence[Phase], files: Sequence[File]) -> None:
-        waiting = {phase.name: set(phase.after) & {other.name for other in phases} for phase in phases}
-        running: dict[Future[None], str] = {}
-        failures: list[BaseException] = []
-        with ThreadPoolExecutor(max(1, len(phases)), thread_name_prefix="deploy") as threads:
-            try:
-                while True:
-                    ready = [name for name, needs in waiting.items() if not needs] if not failures else []
-                    for name in ready:
-                        del waiting[name]
-                        running[threads.submit(self._phase, name, files)] = name
-                    if not running:
-                        break
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        name = running.pop(future)
-                        error = future.exception()
-                        if error is not None:
-                            failures.append(error)
-                        for needs in waiting.values():
-                            needs.discard(name)
-            except BaseException:
-                self._stop.set()
-                raise
-        if failures:
-            raise failures[0]
 
     def _phase(self, name: str, files: Sequence[File]) -> None:
         """In a thread of its own: one phase, and what belongs to it."""

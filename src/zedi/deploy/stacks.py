@@ -17,6 +17,8 @@ class Stack:
     reason: str
     parameters: Mapping[str, str]
     outputs: Mapping[str, str]
+    protected: bool = False
+    """Termination protection: AWS refuses to delete it."""
 
     @property
     def deployed(self) -> bool:
@@ -53,4 +55,5 @@ def describe(target: Target, stack: str) -> Stack | None:
             for output in found.get("Outputs", ())
             if "OutputKey" in output
         },
+        protected=found.get("EnableTerminationProtection", False),
     )

@@ -1,0 +1,117 @@
+"""`zedi destroy`: say what goes and what stays, ask for the name, take it down, and show how it goes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from zedi.errors import ZediError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zedi.deploy.destroy import Destroyed, Resource, Survey
+
+INTERRUPTED = 130
+
+
+class NotConfirmedError(ZediError):
+    """The environment's name was not said, or another one was."""
+
+
+@click.command()
+@click.argument("environment")
+@click.option("--confirm", metavar="NAME", help="The environment's name, instead of typing it when asked.")
+@click.option(
+    "--delete-secrets",
+    is_flag=True,
+    help="Schedule the secrets that stay for deletion, with the recovery window of the settings.",
+)
+def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None:
+    """Delete everything that is deployed in ENVIRONMENT, but for what its settings keep.
+
+    ENVIRONMENT is a name (dev) or the path of a .toml file. What goes and what stays is shown first, and the
+    environment's name must be typed. It may be interrupted: AWS finishes what it has begun, and the same
+    command goes on from there.
+    """
+    from rich.console import Console
+
+    from zedi import settings
+    from zedi.cli.deploy import display
+    from zedi.deploy import destroy as room
+    from zedi.deploy.target import target_of
+
+    chosen = settings.load(environment)
+    if confirm is not None:
+        _same(confirm, chosen.name, environment)
+    target = target_of(chosen)
+    place = target.endpoint_url or f"account {target.account}, {target.region}"
+    click.echo(f"{chosen.prefix} in {place}")
+    found = room.survey(chosen, target)
+    if not found.stacks and not delete_secrets:
+        click.echo("Nothing is deployed.")
+        return
+    click.echo("\n".join(survey_lines(found)))
+    if confirm is None:
+        if not sys.stdin.isatty():
+            raise NotConfirmedError(
+                chosen.name,
+                "there is no terminal to type the environment's name on; nothing was deleted",
+                f"If all of it shall go: zedi destroy {environment} --confirm {chosen.name}",
+            )
+        _same(click.prompt("Type the environment's name to delete it"), chosen.name, environment)
+
+    console = Console(highlight=False)
+    phases = tuple(phase for phase, _ in reversed(found.stacks))
+    try:
+        with display(console, phases) as listener:
+            done = room.destroy(chosen, target, listener=listener, delete_secrets=delete_secrets)
+    except KeyboardInterrupt:
+        click.echo(
+            "Stopped watching. AWS finishes what it has begun; the same command goes on from there.", err=True
+        )
+        raise SystemExit(INTERRUPTED) from None
+    click.echo("\n".join(last_words(done)))
+
+
+def _same(typed: str, name: str, environment: str) -> None:
+    if typed != name:
+        raise NotConfirmedError(
+            name,
+            f"“{typed}” is not its name; nothing was deleted",
+            f"Look at which environment you mean, then: zedi destroy {environment}",
+        )
+
+
+def survey_lines(found: Survey) -> list[str]:
+    """What goes, phase by phase in the order in which it does, and what stays."""
+    lines: list[str] = []
+    for phase, stack in reversed(found.stacks):
+        goes = sum(each.phase == phase and each.kept != "retained" for each in found.resources)
+        state = "" if stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE") else f" ({stack.status})"
+        lines.append(f"  - {phase}: {goes} resources{state}")
+    return lines + _kept_lines("Stays:", found.kept)
+
+
+def _kept_lines(title: str, kept: Sequence[Resource]) -> list[str]:
+    if not kept:
+        return []
+    lines = [title]
+    for each in kept:
+        what = "a last snapshot of " if each.kept == "snapshot" else ""
+        lines.append(f"  {what}{each.physical_id} ({each.type}), for {each.why_kept}")
+    return lines
+
+
+def last_words(done: Destroyed) -> list[str]:
+    """What was done, what is left, and what that means for a deploy of the same name."""
+    phases = ", ".join(done.phases) or "nothing"
+    lines = [f"Deleted {phases} in {done.seconds:.1f} s.", *_kept_lines("Left:", done.kept)]
+    lines += [f"Scheduled for deletion in {days} days: {name}" for name, days in done.secrets]
+    if any(each.kept == "retained" for each in done.kept):
+        lines.append(
+            "What is left keeps its name: a new deploy of this environment needs it gone or imported."
+        )
+    return lines
