@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -226,3 +227,35 @@ def test_deploys_a_real_phase(embedded: Path, monkeypatch: pytest.MonkeyPatch) -
     stopped = CliRunner().invoke(deploy, [str(embedded)])
     assert stopped.exit_code == verb.INTERRUPTED
     assert "the same command goes on" in stopped.stderr
+
+
+class _Terminal(io.StringIO):
+    """Standard input that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+LOSS = rollout.DataLossError("dev", "cache", [REPLACED])
+
+
+def test_without_a_terminal_a_loss_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can be asked, the error says the option that allows it."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(rollout.DataLossError) as caught:
+        verb._typed(LOSS)
+    assert "zedi deploy dev --allow-replace zedi-dev-redis" in caught.value.fix
+
+
+@pytest.mark.parametrize(("typed", "lets_go"), [("zedi-dev-redis", True), ("redis", False), ("y", False)])
+def test_the_name_of_what_is_lost_is_typed(
+    monkeypatch: pytest.MonkeyPatch, typed: str, lets_go: bool
+) -> None:
+    """Only the resource's own name lets go of it."""
+    monkeypatch.setattr(sys, "stdin", _Terminal())
+    monkeypatch.setattr(click, "prompt", lambda *words, **options: typed)
+    if lets_go:
+        assert verb._typed(LOSS) == {"zedi-dev-redis"}
+    else:
+        with pytest.raises(rollout.DataLossError):
+            verb._typed(LOSS)

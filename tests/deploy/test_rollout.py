@@ -31,7 +31,7 @@ from zedi.deploy.events import (
     PhasePlanned,
     ResourceEvent,
 )
-from zedi.deploy.rollout import chosen, deploy
+from zedi.deploy.rollout import DataLossError, chosen, deploy
 from zedi.deploy.stacks import describe
 from zedi.deploy.target import EMBEDDED_ACCESS_KEY, Target
 from zedi.phases import PHASES, Phase
@@ -260,27 +260,35 @@ def test_only_needs_what_comes_before(
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("by", ["physical", "logical"])
 def test_data_is_not_lost_unasked(
     settings: Settings,
     target: Target,
     phase: Callable[..., Phase],
     heard: Any,
     monkeypatch: pytest.MonkeyPatch,
+    by: str,
 ) -> None:
-    """On AWS, a change that removes or replaces what holds data stops the phase until it is said twice."""
+    """On AWS, a change that removes or replaces what holds data stops the phase until that is named."""
     monkeypatch.setattr(Target, "embedded", property(lambda self: False))
 
     def with_bucket(template: Template) -> None:
         template.add_resource(Bucket("Files", BucketName=f"{settings.prefix}-files"))
 
     deploy(settings, target, listener=heard, phases=[phase("one", resources=with_bucket)])
-    with pytest.raises(DeployError) as caught:
-        deploy(settings, target, listener=heard, phases=[phase("one")])
-    assert "Files (AWS::S3::Bucket) is removed" in caught.value.what
-    assert "--accept-loss" in caught.value.fix
-    target.client("s3").head_bucket(Bucket=f"{settings.prefix}-files")
+    name = f"{settings.prefix}-files"
+    for others in ((), ("another",)):
+        with pytest.raises(DataLossError) as caught:
+            deploy(settings, target, listener=heard, allow_replace=others, phases=[phase("one")])
+        assert f"{name}: Files (AWS::S3::Bucket) is removed" in caught.value.what
+        assert f"--allow-replace {name}" in caught.value.fix
+        assert [change.name for change in caught.value.changes] == [name]
+    target.client("s3").head_bucket(Bucket=name)
+    left = target.client("cloudformation").list_change_sets(StackName=f"{settings.prefix}-one")["Summaries"]
+    assert [each for each in left if each.get("ExecutionStatus") == "AVAILABLE"] == []
 
-    result = deploy(settings, target, listener=heard, accept_loss=True, phases=[phase("one")])
+    allowed = name if by == "physical" else "Files"
+    result = deploy(settings, target, listener=heard, allow_replace=[allowed], phases=[phase("one")])
     assert [change.action for change in result.phases[0].plan.changes] == ["remove"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from zedi.deploy.events import Event, Listener
     from zedi.deploy.plan import Change, Detail, PhasePlan
-    from zedi.deploy.rollout import DeployResult
+    from zedi.deploy.rollout import DataLossError, DeployResult
     from zedi.deploy.target import Target
     from zedi.settings import Settings
 
@@ -32,18 +33,26 @@ _STACK_TYPE: Final = "AWS::CloudFormation::Stack"
 @click.option("--through", metavar="PHASE", help="Deploy that phase and everything that it needs.")
 @click.option("--only", metavar="PHASE", help="Deploy that phase alone, on what is deployed already.")
 @click.option(
-    "--accept-loss", is_flag=True, help="Go on where something that holds data is removed or replaced."
+    "--allow-replace",
+    metavar="NAME",
+    multiple=True,
+    help="A resource that holds data and may be removed or replaced. May be given several times.",
 )
 @click.option(
     "--image", "with_image", is_flag=True, help="Build and push this revision's image, unless it is there."
 )
 def deploy(
-    environment: str, through: str | None, only: str | None, accept_loss: bool, with_image: bool
+    environment: str,
+    through: str | None,
+    only: str | None,
+    allow_replace: tuple[str, ...],
+    with_image: bool,
 ) -> None:
     """Bring what is deployed in ENVIRONMENT in line with its settings.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. What each phase will change is shown before it
-    is done; a change that would lose data stops the phase. It may be interrupted: AWS finishes what it has
+    is done; a change that would lose data stops the phase until the resource's name is typed, or given with
+    --allow-replace. It may be interrupted: AWS finishes what it has
     begun, and the same command goes on from there.
 
     With --image an empty account gets a running service in one go: the image is built first, the service is
@@ -52,7 +61,7 @@ def deploy(
     from rich.console import Console
 
     from zedi import settings
-    from zedi.deploy.rollout import chosen
+    from zedi.deploy.rollout import DataLossError, chosen
     from zedi.deploy.rollout import deploy as roll_out
     from zedi.deploy.target import target_of
     from zedi.image import release
@@ -76,10 +85,17 @@ def deploy(
 
     console = Console(highlight=False)
     try:
-        with display(console, tuple(phase.name for phase in phases)) as listener:
-            result = roll_out(
-                wanted, target, listener=listener, through=through, only=only, accept_loss=accept_loss
-            )
+        allowed = set(allow_replace)
+        while True:
+            try:
+                with display(console, tuple(phase.name for phase in phases)) as listener:
+                    result = roll_out(
+                        wanted, target, listener=listener, through=through, only=only, allow_replace=allowed
+                    )
+                break
+            except DataLossError as loss:
+                # What ran beside that phase has ended, and what is done already is not done again.
+                allowed |= _typed(loss)
         if push is not None:
             click.echo(summary(result))
             push()
@@ -91,6 +107,19 @@ def deploy(
         )
         raise SystemExit(INTERRUPTED) from None
     click.echo(summary(result))
+
+
+def _typed(loss: DataLossError) -> set[str]:
+    """Asks for the name of each resource that would be lost. Raises the error where one is not typed."""
+    if not sys.stdin.isatty():
+        raise loss
+    click.echo(f"{loss.where}: {loss.what}", err=True)
+    for change in loss.changes:
+        if click.prompt(f"Type its name to let go of it ({change.name})", default="", show_default=False) != (
+            change.name
+        ):
+            raise loss
+    return {change.name for change in loss.changes}
 
 
 def _image(settings: Settings, target: Target) -> Callable[[], object] | None:

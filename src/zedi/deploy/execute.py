@@ -211,6 +211,12 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
     )
 
 
+def discard(target: Target, planned: PhasePlan) -> None:
+    """Deletes a plan's change set: nobody will carry it out, and a stack holds a limited number."""
+    if planned.change_set is not None:
+        target.client("cloudformation").delete_change_set(ChangeSetName=planned.change_set)
+
+
 def carry_out(target: Target, planned: PhasePlan, tell: Tell, stop: threading.Event) -> None:
     """Executes a plan's change set and follows it to its end.
 

@@ -69,6 +69,11 @@ class Change:
     details: tuple[Detail, ...] = ()
 
     @property
+    def name(self) -> str:
+        """What people call the resource: its name in AWS, or in the template where it has none yet."""
+        return self.physical_id or self.logical_id
+
+    @property
     def loses_data(self) -> bool:
         """Whether something that holds data goes for good, or may."""
         goes = self.action == "remove" or self.replacement != "never"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -31,7 +31,7 @@ from zedi.deploy.events import (
 from zedi.deploy.execute import Request
 from zedi.deploy.order import in_order
 from zedi.deploy.outputs import deployed_stacks, named
-from zedi.deploy.plan import PhasePlan
+from zedi.deploy.plan import Change, PhasePlan
 from zedi.deploy.publish import File, Published
 from zedi.deploy.stacks import describe
 from zedi.deploy.target import Target, asking
@@ -43,6 +43,34 @@ from zedi.settings import Settings
 SECURITY: Final = "security"
 CDN: Final = "cdn"
 REALTIME: Final = "realtime"
+
+
+class DataLossError(DeployError):
+    """A phase would remove or replace what holds data, and nobody has said that it may.
+
+    Args:
+        changes: those that nobody allowed.
+    """
+
+    def __init__(self, environment: str, phase: str, changes: Sequence[Change]) -> None:
+        words = " ".join(f"--allow-replace {change.name}" for change in changes)
+        super().__init__(
+            phase,
+            "\n".join(["this would lose data:", *(f"    {_loss(change)}" for change in changes)]),
+            f"If that is meant: zedi deploy {environment} {words}\n  Nothing of this phase was changed.",
+        )
+        self.changes = tuple(changes)
+
+
+def _loss(change: Change) -> str:
+    fate = (
+        "is removed"
+        if change.action == "remove"
+        else "is replaced by a new one"
+        if change.replacement == "always"
+        else "may be replaced by a new one"
+    )
+    return f"{change.name}: {change.logical_id} ({change.type}) {fate}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +103,7 @@ def deploy(
     listener: Listener,
     through: str | None = None,
     only: str | None = None,
-    accept_loss: bool = False,
+    allow_replace: Collection[str] = (),
     web: Traversable | None = None,
     phases: Sequence[Phase] = PHASES,
 ) -> DeployResult:
@@ -83,15 +111,19 @@ def deploy(
 
     Args:
         listener: is told what happens, one event at a time, from several threads.
-        accept_loss: go on where something that holds data is removed or replaced. The embedded AWS is
-            never asked for this: what its resources hold is kept by real servers beside it.
+        allow_replace: resources that hold data and may be removed or replaced all the same, by their names
+            in AWS or in the template. The embedded AWS is never asked for this: what its resources hold is
+            kept by real servers beside it.
         web: the built front end, where it is not the one in this package.
 
     Raises:
+        DataLossError: a phase would lose data that `allow_replace` does not name; it was not touched.
         DeployError: the first failure, when everything that had begun has ended.
         KeyboardInterrupt: as it came; what AWS has begun goes on, and the same call goes on from there.
     """
-    return _Rollout(settings, target, listener, accept_loss, phases).run(chosen(phases, through, only), web)
+    return _Rollout(settings, target, listener, frozenset(allow_replace), phases).run(
+        chosen(phases, through, only), web
+    )
 
 
 def chosen(phases: Sequence[Phase], through: str | None = None, only: str | None = None) -> tuple[Phase, ...]:
@@ -124,14 +156,14 @@ class _Rollout:
         settings: Settings,
         target: Target,
         listener: Listener,
-        accept_loss: bool,
+        allow_replace: frozenset[str],
         phases: Sequence[Phase],
     ) -> None:
         self._settings = settings
         self._target = target
         self._listener = listener
         self._telling = threading.Lock()
-        self._accept_loss = accept_loss or target.embedded
+        self._allow_replace = allow_replace
         self._phases = {phase.name: phase for phase in phases}
         self._outputs: dict[str, Mapping[str, str]] = {}
         """Of the phases that are deployed, by phase. Each thread writes its own phase's."""
@@ -234,25 +266,14 @@ class _Rollout:
         return given
 
     def _refuse_loss(self, planned: PhasePlan) -> None:
-        lost = planned.losses
-        if not lost or self._accept_loss:
-            return
-        lines = [
-            f"    {change.logical_id} ({change.type}) "
-            + (
-                "is removed"
-                if change.action == "remove"
-                else "is replaced by a new one"
-                if change.replacement == "always"
-                else "may be replaced by a new one"
-            )
-            for change in lost
+        lost = [
+            change
+            for change in planned.losses
+            if not self._target.embedded and self._allow_replace.isdisjoint((change.name, change.logical_id))
         ]
-        raise DeployError(
-            planned.phase,
-            "\n".join(["this would lose data:", *lines]),
-            f"If that is meant: zedi deploy {self._settings.name} --accept-loss. Nothing was changed.",
-        )
+        if lost:
+            execute.discard(self._target, planned)
+            raise DataLossError(self._settings.name, planned.phase, lost)
 
     def _tell_the_user_pool(self) -> None:
         """Sign-in may only lead back to addresses that the user pool knows, and CloudFront's is new."""
