@@ -19,6 +19,7 @@ from rich.console import Console
 from zedi import settings as settings_room
 from zedi.cli import deploy as verb
 from zedi.cli.deploy import Board, deploy, event_line, plan_lines, summary
+from zedi.cli.destroy import NotConfirmedError, destroy
 from zedi.cli.outputs import outputs
 from zedi.deploy import DeployError, events, rollout
 from zedi.deploy.plan import Change, Detail, PhasePlan
@@ -210,7 +211,7 @@ def embedded(tmp_path: Path, free_ports: Callable[[int], list[int]]) -> Iterator
 
 @pytest.mark.server
 def test_deploys_a_real_phase(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From nothing to an output, then nothing to change; and an interruption says how it goes on."""
+    """From nothing to an output, nothing to change, and gone; an interruption says how it goes on."""
     first = CliRunner().invoke(deploy, [str(embedded), "--through", "networking"])
     assert first.exit_code == 0, first.output
     assert "networking: creates" in first.output and "Deployed networking in" in first.output
@@ -219,6 +220,16 @@ def test_deploys_a_real_phase(embedded: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (again.exit_code, "Nothing to change" in again.output) == (0, True)
     printed = CliRunner().invoke(outputs, [str(embedded)])
     assert "vpc_id" in printed.output
+
+    asked = CliRunner().invoke(destroy, [str(embedded)])
+    assert isinstance(asked.exception, NotConfirmedError)
+    assert f"zedi destroy {embedded} --confirm local" in asked.exception.fix
+    assert "  - networking: " in asked.output
+    gone = CliRunner().invoke(destroy, [str(embedded), "--confirm", "local"])
+    assert gone.exit_code == 0, gone.output
+    assert "Deleted networking in" in gone.output
+    nothing = CliRunner().invoke(destroy, [str(embedded)])
+    assert (nothing.exit_code, "Nothing is deployed." in nothing.output) == (0, True)
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
