@@ -6,6 +6,7 @@
     ├── deploy.DeployError          AWS refused, or a stack is in a state that needs a hand
     ├── image.ImageError            no container engine works, or the image cannot be built or pushed
     ├── embedded.EmbeddedError      a server of the embedded AWS could not be started
+    ├── cli.destroy.NotConfirmedError  the environment's name was not said before it was to be destroyed
     └── realtime.ServiceError       the service cannot start with the environment that it was given
 
 An error says where it happened, what is wrong and what to do about it. The command line prints these

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from zedi import settings as settings_room
 from zedi.cli import deploy as verb
+from zedi.cli import destroy as destroy_verb
 from zedi.cli.deploy import Board, deploy, event_line, plan_lines, summary
 from zedi.cli.destroy import NotConfirmedError, destroy
 from zedi.cli.outputs import outputs
@@ -225,7 +227,11 @@ def test_deploys_a_real_phase(embedded: Path, monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(asked.exception, NotConfirmedError)
     assert f"zedi destroy {embedded} --confirm local" in asked.exception.fix
     assert "  - networking: " in asked.output
-    gone = CliRunner().invoke(destroy, [str(embedded), "--confirm", "local"])
+    with monkeypatch.context() as patch:
+        patch.setattr(destroy_verb, "sys", SimpleNamespace(stdin=_Terminal()))
+        mistyped = CliRunner().invoke(destroy, [str(embedded)], input="lokal\n")
+        assert isinstance(mistyped.exception, NotConfirmedError)
+        gone = CliRunner().invoke(destroy, [str(embedded)], input="local\n")
     assert gone.exit_code == 0, gone.output
     assert "Deleted networking in" in gone.output
     nothing = CliRunner().invoke(destroy, [str(embedded)])
