@@ -6,12 +6,14 @@ import asyncio
 import subprocess
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from troposphere import Output, Parameter, Ref, Template
 from troposphere.sns import Topic
 
+from zedi.deploy.rollout import deploy
 from zedi.deploy.target import Target, target_of
 from zedi.embedded import aws as embedded_aws
 from zedi.embedded.state import State
@@ -97,6 +99,42 @@ def phase() -> Callable[..., Phase]:
         return Phase(name, after, build)
 
     return make
+
+
+def _file(settings: Settings, folder: Path) -> Path:
+    assert settings.embedded is not None
+    file = folder / f"{settings.name}.toml"
+    file.write_text(
+        f"""
+name = "{settings.name}"
+[database]
+port = {settings.database.port}
+[cache]
+port = {settings.cache.port}
+[cdn]
+url = "{settings.cdn.url}"
+[embedded]
+port = {settings.embedded.port}
+""",
+        "utf-8",
+    )
+    return file
+
+
+@pytest.fixture
+def file(settings: Settings, tmp_path: Path) -> Path:
+    """This test's own environment as the command line takes it: nothing is deployed in it."""
+    return _file(settings, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def whole(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
+    """An environment with all phases deployed, and its file; who changes it puts it back."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "index.html").write_text("<!doctype html>", "utf-8")
+    settings = embedded.model_copy(update={"name": "whole"})
+    deploy(settings, target_of(settings), listener=lambda event: None, web=folder)
+    return settings, _file(settings, folder)
 
 
 class Heard(list[Any]):

@@ -10,6 +10,8 @@
     destroy     everything taken down again, backwards: what stays and why, `survey` and `destroy`
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
+    status      what is deployed and how it is
+    drift       what was changed behind the templates' back, and what was not checked for it
     events      what a listener is told meanwhile
 
 May import: settings, contract, phases, errors. Prints nothing: progress goes to a listener.

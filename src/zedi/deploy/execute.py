@@ -376,7 +376,7 @@ def _clear(target: Target, request: Request, tell: Tell, stop: threading.Event) 
                 PhaseNote(request.phase, f"{stack.name} is {stack.status}, so it never was: it is made anew")
             )
             delete(target, request.phase, stack, tell, stop)
-        elif stack.status.endswith("_FAILED") and stack.status != "UPDATE_FAILED":
+        elif _stuck(stack):
             raise _needs_a_hand(target, request.phase, stack)
         else:
             return stack
@@ -388,7 +388,48 @@ def _place(target: Target, stack: Stack) -> str:
     return f"--stack-name {stack.name} --region {target.region}{endpoint}"
 
 
+def way_on(target: Target, stack: Stack, command: str) -> str | None:
+    """How to get on from the state that a stack is in, for people; None where nothing is the matter.
+
+    Args:
+        command: what deploys it, e.g. `zedi deploy dev`.
+    """
+    if _stuck(stack):
+        return f"{_leads_out(target, stack)}\n  Then: {command}"
+    if stack.status == "REVIEW_IN_PROGRESS":
+        return f"It is only planned. To create it: {command}"
+    if stack.status.endswith("_IN_PROGRESS"):
+        return f"AWS is at work on it. To wait for its end, and go on from there: {command}"
+    if stack.status == "ROLLBACK_COMPLETE":
+        return f"Its first deploy failed, and nothing is left of it. To make it anew: {command}"
+    if "ROLLBACK" in stack.status or stack.status.endswith("_FAILED"):
+        return f"Its last change failed; what was before it is deployed. Correct the cause, then: {command}"
+    return None
+
+
+def last_failure(target: Target, phase: str, stack: Stack) -> DeployError | None:
+    """The first cause of why the stack's last operation failed; None when it did not."""
+    if not stack.status.endswith("_FAILED") and "ROLLBACK" not in stack.status:
+        return None
+    events = _events_of(target, stack.id)
+    events.skip_to_operation()
+    happened = events.fresh()
+    return failure(phase, happened) if first_failure(happened) else None
+
+
+def _stuck(stack: Stack) -> bool:
+    """Whether the stack takes no change set until somebody has lent a hand."""
+    return stack.status.endswith("_FAILED") and stack.status != "UPDATE_FAILED"
+
+
 def _needs_a_hand(target: Target, phase: str, stack: Stack) -> DeployError:
+    fix = f"{_leads_out(target, stack)}\n  Then run the same command again."
+    reason = stack.reason or "AWS gives no reason"
+    return DeployError(phase, f"{stack.name} is {stack.status}: {reason}", fix)
+
+
+def _leads_out(target: Target, stack: Stack) -> str:
+    """The command that leads out of a state in which the stack is stuck."""
     place = _place(target, stack)
     listed = re.search(r"\[([^\]]+)\]", stack.reason)
     resources = listed[1].replace(",", " ").split() if listed else []
@@ -407,9 +448,7 @@ def _needs_a_hand(target: Target, phase: str, stack: Stack) -> DeployError:
             fix += (
                 f"\n  What cannot be deleted stays, outside of any stack, with: --retain-resources {retain}"
             )
-    fix += "\n  Then run the same command again."
-    reason = stack.reason or "AWS gives no reason"
-    return DeployError(phase, f"{stack.name} is {stack.status}: {reason}", fix)
+    return fix
 
 
 def _wait_for_change_set(
