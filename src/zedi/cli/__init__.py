@@ -14,7 +14,18 @@ import click
 
 from zedi.errors import ZediError
 
-VERBS: Final = ("up", "synth", "cost", "deploy", "image", "status", "outputs", "env", "destroy")
+VERBS: Final = (
+    "up",
+    "synth",
+    "cost",
+    "deploy",
+    "image",
+    "status",
+    "outputs",
+    "env",
+    "credentials",
+    "destroy",
+)
 """In the order of the help page. Each is a module here with a click command of the same name."""
 
 

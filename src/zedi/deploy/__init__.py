@@ -13,6 +13,7 @@
     status      what is deployed and how it is
     drift       what was changed behind the templates' back, and what was not checked for it
     frontend    what a front end must know of it
+    credentials the database's, out of Secrets Manager
     events      what a listener is told meanwhile
 
 May import: settings, contract, phases, errors. Prints nothing: progress goes to a listener.
