@@ -24,6 +24,7 @@ VERBS: Final = (
     "outputs",
     "env",
     "credentials",
+    "drift",
     "destroy",
 )
 """In the order of the help page. Each is a module here with a click command of the same name."""
