@@ -17,6 +17,7 @@ from zedi.errors import ZediError
 VERBS: Final = (
     "up",
     "synth",
+    "preflight",
     "cost",
     "deploy",
     "image",
