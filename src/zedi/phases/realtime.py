@@ -285,7 +285,6 @@ def _load_balancer(
     load_balancer = template.add_resource(
         LoadBalancer(
             "LoadBalancer",
-            Name=f"{prefix}-alb",
             Type="application",
             Scheme="internet-facing",
             IpAddressType="ipv4",
@@ -302,6 +301,8 @@ def _load_balancer(
             Tags=tags(settings, f"{prefix}-alb"),
         )
     )
+    # Past troposphere's own check: how long a name may be is preflight's to say.
+    load_balancer.properties["Name"] = f"{prefix}-alb"
     sockets = _target_group(
         template,
         settings,

@@ -124,7 +124,7 @@ def _others(model: BaseModel, name: str, value: Any) -> list[Any]:
         return [IPv4Network((int(value.network_address) ^ (1 << 24), value.prefixlen))]
     if isinstance(value, tuple):
         changed = tuple(f"{item}x" for item in value)
-        return [changed, (*value, "another")]
+        return [changed, (*value, "another"), *([value[:-1]] if value else [])]
     choices = get_args(type(model).model_fields[name].annotation)
     if isinstance(value, str):
         near = [choice for choice in choices if isinstance(choice, str) and choice != value]

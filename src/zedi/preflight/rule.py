@@ -36,6 +36,8 @@ class Problem:
         phase: where there is no resource.
         key: of the settings; only where no property shows it, else it is found by itself.
         fix: where there is a better one here than the rule's own.
+        rivals: other properties that can be changed instead. Where the key of one of them stands in the file
+            and this one's is a default, somebody wrote that one, and it is shown.
     """
 
     what: str
@@ -44,6 +46,7 @@ class Problem:
     phase: str | None = None
     key: str | None = None
     fix: str | None = None
+    rivals: tuple[tuple[Resource, str], ...] = ()
 
 
 OfflineCheck = Callable[["Subject"], Iterator[Problem]]

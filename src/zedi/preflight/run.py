@@ -201,6 +201,11 @@ class _Places:
             problem.property,
             problem.key,
         )
+        for rival, path in problem.rivals if where.key and where.line is None else ():
+            other = self.place(rival.phase, rival.title, path)
+            if other.line is not None:
+                where = other
+                break
         return Finding(rule.id, rule.severity, where, problem.what, problem.fix or rule.fix, rule.source)
 
     def place(

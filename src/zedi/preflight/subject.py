@@ -85,6 +85,7 @@ class Subject:
     text: of that file.
     folder: that the templates were read from, where there are no settings.
     texts: of the templates' files there, by phase.
+    unbuilt: why a phase could not be made of the settings, by phase; it is not among the templates.
     """
 
     templates: Mapping[str, Mapping[str, Any]]
@@ -93,6 +94,7 @@ class Subject:
     text: str = ""
     folder: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    unbuilt: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def on_aws(self) -> bool:
@@ -246,23 +248,28 @@ def _table(template: Any, section: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def synthesize(chosen: Settings) -> dict[str, dict[str, Any]]:
-    """The templates of settings, by phase, as JSON objects; their size is judged, not enforced."""
-    # Through text: tuples become lists and numbers what AWS will read.
-    return {phase.name: json.loads(json.dumps(phase.build(chosen).to_dict())) for phase in PHASES}
+def _of_settings(chosen: Settings, file: str, text: str) -> Subject:
+    templates, unbuilt = {}, {}
+    for phase in PHASES:
+        try:
+            # Through text: tuples become lists and numbers what AWS will read. Size is judged, not enforced.
+            templates[phase.name] = json.loads(json.dumps(phase.build(chosen).to_dict()))
+        except (ValueError, TypeError) as error:  # troposphere has opinions of its own
+            unbuilt[phase.name] = " ".join(str(error).split())
+    return Subject(templates, chosen, file, text, unbuilt=unbuilt)
 
 
 def of_environment(environment: str, directory: Path = settings_.ENVIRONMENTS_DIRECTORY) -> Subject:
     """The subject that is an environment: a name, or the path of a .toml file. Raises SettingsError."""
     chosen = settings_.load(environment, directory)
     path = Path(environment) if environment.endswith(".toml") else directory / f"{environment}.toml"
-    return Subject(synthesize(chosen), chosen, str(path), path.read_text("utf-8"))
+    return _of_settings(chosen, str(path), path.read_text("utf-8"))
 
 
 def of_text(text: str, where: str) -> Subject:
     """The subject that is the settings in TOML `text`. Raises SettingsError."""
     chosen = settings_.parse(text, where)
-    return Subject(synthesize(chosen), chosen, where, text)
+    return _of_settings(chosen, where, text)
 
 
 def of_folder(folder: Path) -> Subject:

@@ -41,7 +41,12 @@ def _capacities(subject: Subject) -> Iterator[tuple[Resource, float | None, floa
 def order(subject: Subject) -> Iterator[Problem]:
     for cluster, low, high in _capacities(subject):
         if low is not None and high is not None and low > high:
-            yield Problem(f"{low:g} ACU is above the maximum of {high:g}", cluster, f"{_SCALING}.MinCapacity")
+            yield Problem(
+                f"{low:g} ACU is above the maximum of {high:g}",
+                cluster,
+                f"{_SCALING}.MinCapacity",
+                rivals=((cluster, f"{_SCALING}.MaxCapacity"),),
+            )
 
 
 @offline(

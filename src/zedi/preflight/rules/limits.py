@@ -33,6 +33,20 @@ def template_size(subject: Subject) -> Iterator[Problem]:
 
 
 @offline(
+    "Z006",
+    "settings that make no template",
+    ERROR,
+    why="The template of a phase could not be made: a value is none that its property can have. The other"
+    " phases are looked at all the same.",
+    fix="Correct the setting that the message speaks of.",
+    source="https://github.com/cloudtools/troposphere",
+)
+def unbuilt(subject: Subject) -> Iterator[Problem]:
+    for phase, message in subject.unbuilt.items():
+        yield Problem(message, phase=phase)
+
+
+@offline(
     "Z002",
     "too many of something in a template",
     ERROR,
@@ -63,7 +77,7 @@ def template_counts(subject: Subject) -> Iterator[Problem]:
 def unfilled_parameters(subject: Subject) -> Iterator[Problem]:
     after = {phase.name: phase.after for phase in PHASES}
     for phase, template in subject.templates.items():
-        # A folder with some of the phases only can say nothing about the outputs of the rest.
+        # Of a phase that is missing (a folder of some, or it could not be made) no output is known.
         if not set(_before(after, phase)) <= set(subject.templates):
             continue
         given = {

@@ -83,6 +83,7 @@ def pairs(subject: Subject) -> Iterator[Problem]:
                 f"{memory[0]:g} MiB with {cpu[0]:g} CPU units: {allowed[0]} to {allowed[-1]} in fixed steps",
                 task,
                 "Memory",
+                rivals=((task, "Cpu"),),
             )
 
 
@@ -125,7 +126,12 @@ def drain(subject: Subject) -> Iterator[Problem]:
             limit = min(stops[0], SPOT_SECONDS)
             for seconds in numbers(values):
                 if seconds >= limit:
-                    yield Problem(f"a drain of {seconds:g} s ends with SIGKILL at {limit:g} s", task, at)
+                    yield Problem(
+                        f"a drain of {seconds:g} s ends with SIGKILL at {limit:g} s",
+                        task,
+                        at,
+                        rivals=((task, f"{path}.StopTimeout"),),
+                    )
 
 
 @offline(
@@ -161,10 +167,10 @@ def deregistration(subject: Subject) -> Iterator[Problem]:
 )
 def idle_timeout(subject: Subject) -> Iterator[Problem]:
     pings = [
-        ping
+        (task, at, ping)
         for task in _tasks(subject)
         for path, _ in _containers(task)
-        for name, (_, values) in _environment(task, path).items()
+        for name, (at, values) in _environment(task, path).items()
         if name == contract.PING_INTERVAL
         for ping in numbers(values)
     ]
@@ -173,8 +179,14 @@ def idle_timeout(subject: Subject) -> Iterator[Problem]:
         at, seconds = found or ("LoadBalancerAttributes", float(_IDLE_DEFAULT))
         if not 1 <= seconds <= 4000:
             yield Problem(f"{seconds:g} s is not between 1 and 4000", balancer, at)
-        elif pings and seconds <= max(pings):
-            yield Problem(f"{seconds:g} s with a ping every {max(pings):g} s", balancer, at)
+        elif pings and seconds <= max(ping for *_, ping in pings):
+            most = max(ping for *_, ping in pings)
+            yield Problem(
+                f"{seconds:g} s with a ping every {most:g} s",
+                balancer,
+                at,
+                rivals=tuple((task, path) for task, path, ping in pings if ping == most),
+            )
 
 
 @offline(
@@ -395,7 +407,12 @@ def task_counts(subject: Subject) -> Iterator[Problem]:
     for target in subject.of_type("AWS::ApplicationAutoScaling::ScalableTarget"):
         least, most = target.numbers("MinCapacity"), target.numbers("MaxCapacity")
         if least and most and max(least) > most[0]:
-            yield Problem(f"{most[0]:g} at most, and {max(least):g} at least", target, "MaxCapacity")
+            yield Problem(
+                f"{most[0]:g} at most, and {max(least):g} at least",
+                target,
+                "MaxCapacity",
+                rivals=((target, "MinCapacity"),),
+            )
 
 
 @offline(

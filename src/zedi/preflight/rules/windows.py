@@ -50,7 +50,9 @@ def _both(resource: Resource, daily: str, weekly: str) -> Iterator[Problem]:
     one, other = resource.name(daily), resource.name(weekly)
     first, second = _window(one), _window(other)
     if first and second and _overlap(first, second):
-        yield Problem(f"{one} meets the maintenance window {other}", resource, daily)
+        yield Problem(
+            f"{one} meets the maintenance window {other}", resource, daily, rivals=((resource, weekly),)
+        )
 
 
 def _short(resource: Resource, path: str, least: int) -> Iterator[Problem]:
