@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -116,6 +117,36 @@ def as_line() -> Callable[[Finding], str]:
     return line
 
 
+_playing: dict[str, Playback] = {}
+"""Who answers, by service: boto3 clients take long to make, so all playbacks share them."""
+
+
+@cache
+def _session() -> Any:
+    session = botocore.session.Session()
+    session.set_credentials("playback", "playback")
+    return session
+
+
+@cache
+def _client(service: str, region: str) -> Any:
+    client = _session().create_client(service, region_name=region)
+    asked = threading.local()  # rules ask from several threads
+
+    def remember(params: Mapping[str, Any], **_: Any) -> None:
+        asked.params = dict(params)
+
+    def answer(model: Any, **_: Any) -> tuple[Any, Any]:
+        return _playing[service]._answer(service, model, asked.params)
+
+    client.meta.events.register(f"provide-client-params.{service}.*", remember)
+    client.meta.events.register(f"before-call.{service}.*", answer)
+    return client
+
+
+_making = threading.Lock()
+
+
 @dataclass
 class Playback:
     """An account that answers from a script.
@@ -129,25 +160,12 @@ class Playback:
     region: str = "ap-northeast-1"
     account: str = "123456789012"
     asked: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        if service not in self._clients:
-            session = botocore.session.Session()
-            session.set_credentials("playback", "playback")
-            client = session.create_client(service, region_name=self.region)
-            asked: dict[str, Mapping[str, Any]] = {}
-
-            def remember(params: Mapping[str, Any], model: Any, **_: Any) -> None:
-                asked[model.name] = dict(params)
-
-            def answer(model: Any, **_: Any) -> tuple[Any, Any]:
-                return self._answer(service, model, asked[model.name])
-
-            client.meta.events.register(f"provide-client-params.{service}.*", remember)
-            client.meta.events.register(f"before-call.{service}.*", answer)
-            self._clients[service] = client
-        return self._clients[service]
+        with _making:
+            client = _client(service, self.region)
+        _playing[service] = self
+        return client
 
     def _answer(self, service: str, model: Any, params: Mapping[str, Any]) -> tuple[Any, Any]:
         name = f"{service}.{model.name}"
