@@ -83,7 +83,8 @@ def test_a_foreign_template_is_no_reason_to_break() -> None:
     kinds = {
         resource.type for resource in of_environment("prod", ENVIRONMENTS).resources
     }  # every type that a rule looks at
-    for odd in ({}, {"Properties": {}}, {"Properties": None}, {"Properties": "text"}):
+    odds: tuple[dict[str, Any], ...] = ({}, {"Properties": {}}, {"Properties": None}, {"Properties": "text"})
+    for odd in odds:
         templates = {
             "realtime": {
                 "Resources": {

@@ -17,15 +17,22 @@ nothing here imports deploy. A rule judges; it never raises for what it judges a
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zedi.preflight.finding import Finding, Place, Severity
+
+if TYPE_CHECKING:
+    from zedi.preflight.rule import Rule
 
 __all__ = ["Finding", "Place", "Severity", "explain"]
 
 
-def __getattr__(name: str) -> object:
-    # Loading every rule is not worth it to whoever only wants the type of a finding.
-    if name == "explain":
-        from zedi.preflight.catalogue import explain
+def explain(reason: str) -> Rule | None:
+    """The rule that stands for what AWS said, e.g. in a stack event's reason; its `why` and `fix` explain it.
 
-        return explain
-    raise AttributeError(name)
+    None when no rule knows those words.
+    """
+    # Loading every rule is not worth it to whoever only wants the type of a finding.
+    from zedi.preflight.catalogue import explain as known
+
+    return known(reason)

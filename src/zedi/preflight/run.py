@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zedi.errors import ZediError
 from zedi.phases import PHASES
 from zedi.preflight.finding import Finding, Place, Severity
-from zedi.preflight.linters import Remark, cfn_lint, cloudformation_validate, heard
+from zedi.preflight.linters import SCHEMA, Remark, cfn_lint, cloudformation_validate, heard
 from zedi.preflight.rule import Problem, Rule, rules
 from zedi.preflight.subject import Subject
 
@@ -240,13 +240,15 @@ def _foreign(
     found: Iterable[tuple[Rule, Finding]],
 ) -> Iterator[Finding]:
     """The linters' remarks as findings; not those that a rule of ours has made already."""
-    ours = {
-        (id, finding.where.phase, finding.where.resource) for rule, finding in found for id in rule.covers
-    }
+    found = list(found)
+    ours = {(id, each.where.phase, each.where.resource) for rule, each in found for id in rule.covers}
+    said_of = {(each.where.phase, each.where.resource, each.where.property) for _, each in found}
     for phase in subject.templates:
         for remark in heard([*said.get(phase, ()), *remarks.get(phase, ())]):
             resource = remark.title if remark.section == "Resources" else None
             if (remark.rule, phase, resource) in ours or (remark.rule, phase, None) in ours:
+                continue
+            if remark.rule in SCHEMA and (phase, resource, remark.property) in said_of:
                 continue
             where = places.place(phase, resource or remark.title, remark.property)
             yield Finding(

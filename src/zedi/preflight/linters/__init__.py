@@ -4,7 +4,8 @@ Both know CloudFormation's schemas, and share rule IDs. cfn-lint takes seconds t
 process of its own beside everything else, once for all templates, and what it said about a text is
 remembered: a template that did not change is not looked at twice.
 
-What a linter says is left out where a rule of ours says it (Rule.covers), or where it stands in `MUTED`.
+What a linter says is left out where a rule of ours says it (Rule.covers, `SCHEMA`), or where it stands in
+`MUTED`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Mute:
     pattern: str
     because: str
 
+
+SCHEMA: Final = frozenset({"E3030", "W3030", "E3031", "E3033", "E3034", "E3048"})
+"""Rules that say "not one of" or "longer than" of any property whatever: left out where a rule of ours has
+said it of that very property."""
 
 MUTED: Final = (
     Mute(

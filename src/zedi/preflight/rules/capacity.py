@@ -56,7 +56,6 @@ def order(subject: Subject) -> Iterator[Problem]:
     why="Capacity goes in steps of half an ACU, the minimum from 0 and the maximum from 1 to 256.",
     fix="Use a multiple of 0.5 in that range.",
     source=_SETTING,
-    covers=("E3030",),
     says=(r"Serverless v2 (minimum|maximum) capacity .* (isn't|is not) valid",),
 )
 def grid(subject: Subject) -> Iterator[Problem]:

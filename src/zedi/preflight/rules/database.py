@@ -122,7 +122,6 @@ def _key(subject: Subject) -> str | None:
     why="Performance Insights keeps 7 days, 31 times a number of months up to 23, or 731 days.",
     fix="Use 7 (free), or 0 to turn it off.",
     source="https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_PerfInsights.Overview.cost.html",
-    covers=("E3030",),
     says=(r"Invalid Performance Insights retention period",),
 )
 def insights(subject: Subject) -> Iterator[Problem]:

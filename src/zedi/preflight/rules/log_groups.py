@@ -37,7 +37,6 @@ def kept_for_ever(subject: Subject) -> Iterator[Problem]:
     why="Only certain numbers of days are taken.",
     fix=f"Use one of {', '.join(map(str, _DAYS))}.",
     source=_SOURCE,
-    covers=("E3030",),
     says=(r"retentionInDays' failed to satisfy constraint",),
 )
 def odd_retention(subject: Subject) -> Iterator[Problem]:

@@ -42,7 +42,6 @@ _RESERVED: Final = ("aws", "amazon", "cognito")
     " characters, which a long environment name uses up.",
     fix="Give the environment a shorter `name`.",
     source="https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html",
-    covers=("E3033",),
     says=(
         r"name '.*' cannot be longer than '?\d+",
         r"failed to satisfy constraint: Member must have length less than",

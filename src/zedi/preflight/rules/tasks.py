@@ -95,7 +95,6 @@ def pairs(subject: Subject) -> Iterator[Problem]:
     " promise more.",
     fix="Set realtime.stop_timeout_seconds to 120 or less.",
     source="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html",
-    covers=("E3030", "E3034"),
     says=(r"StopTimeout.*(exceed|maximum|must be)",),
 )
 def stop_timeout(subject: Subject) -> Iterator[Problem]:
