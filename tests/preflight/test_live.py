@@ -298,6 +298,12 @@ def test_an_image_that_is_not_there(playback: Play) -> None:
         )
 
 
+def test_no_image_at_all(playback: Play) -> None:
+    """Where the settings name no tag, any image that was pushed will do; none will not."""
+    (finding,) = found(playback, {"ecr.DescribeImages": {"imageDetails": []}}, "")
+    assert (finding.id, finding.what) == ("Z551", "there is no image in zedi-dev-realtime")
+
+
 TAKEN: dict[str, tuple[str, Any, str]] = {
     "role": (
         "iam.GetRole",

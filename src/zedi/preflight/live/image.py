@@ -15,7 +15,7 @@ from zedi.preflight.subject import Subject
     WARNING,
     why="A service whose image is not there starts no task: a deploy then asks for none, and the"
     " product does not run until the image is pushed and deployed.",
-    fix="Push the image with that tag, then deploy.",
+    fix="Push the image (zedi image push), or build, push and deploy in one go: zedi deploy ENV --image.",
     source="https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html",
     says=(r"CannotPullContainerError.*not found", r"CannotPullImageManifestError"),
 )
@@ -29,8 +29,13 @@ def image(subject: Subject, account: Account) -> Iterator[Problem]:
         if name is None:
             continue
         try:
-            found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])["imageDetails"]
+            # Without a tag in the settings a deploy chooses among what was pushed: then any will do.
+            if tag is None:
+                found = ecr.describe_images(repositoryName=name, maxResults=1)["imageDetails"]
+            else:
+                found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])["imageDetails"]
         except (ecr.exceptions.RepositoryNotFoundException, ecr.exceptions.ImageNotFoundException):
             found = []
         if not found:
-            yield Problem(f"there is no {name}:{tag}", repository, "RepositoryName", key="realtime.image_tag")
+            what = f"there is no {name}:{tag}" if tag else f"there is no image in {name}"
+            yield Problem(what, repository, "RepositoryName", key="realtime.image_tag")
