@@ -26,6 +26,12 @@ READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
 
 
+def pytest_configure() -> None:
+    """Lets Ctrl-C through to the tests of it: what a shell runs in the background ignores it otherwise."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
