@@ -29,7 +29,7 @@ UPDATE = an_update()
 
 
 def a_session() -> Session:
-    return Session(NOW, LIMITS)
+    return Session(NOW, limits=LIMITS)
 
 
 def tell(it: Session, message: wire.Message, now: float = NOW) -> list[session.Effect]:
@@ -57,6 +57,7 @@ def test_a_pipelined_handshake_is_held_and_answered_in_order() -> None:
     assert it.authenticated("doc\0s1", 1, USER, "read-write", NOW) == [
         session.Send("doc\0s1", wire.authenticated("read-write")),
         session.TellPresence("doc\0s1"),
+        session.Greet("doc\0s1"),
         session.Join("doc\0s1", {7: 3}),
         session.Announce("doc\0s1", [here]),
     ]
@@ -240,11 +241,181 @@ def test_close_ends_one_document_only() -> None:
     assert tell(it, wire.Stateless("one", "x")) == []
 
 
-@given(st.lists(st.binary(max_size=60), max_size=30))
-def test_no_bytes_break_a_session(frames: list[bytes]) -> None:
-    """Whatever comes, a session answers with effects and never raises."""
+def test_two_sessions_of_one_document_are_two_addresses() -> None:
+    """Each is authenticated, answered and left for itself, under the very address that it came with."""
     it = a_session()
+    open_document(it, "doc\0one")
+    open_document(it, "doc\0two", mode="readonly")
+    assert tell(it, wire.Update("doc\0one", UPDATE)) == [session.Append("doc\0one", UPDATE, False)]
+    assert tell(it, wire.Update("doc\0two", UPDATE)) == [session.Send("doc\0two", wire.REFUSED)]
+    assert tell(it, wire.Close("doc\0one", "")) == [session.Leave("doc\0one")]
+    assert tell(it, wire.QueryAwareness("doc\0two")) == [session.TellPresence("doc\0two")]
+
+
+STEP1 = wire.step1(wire.encode_state_vector({7: 3}))
+HERE = wire.Presence(7, 1, b"{}")
+AWARENESS = wire.awareness(wire.encode_awareness([HERE]))
+
+
+def a_room(first: bytes = STEP1 + AWARENESS) -> Session:
+    """A y-websocket that has sent its first frame."""
+    it = Session(NOW, "room", "secret", LIMITS)
+    assert it.receive(first, NOW) == [session.Authenticate("", "room", "secret", 1)]
+    return it
+
+
+def test_a_first_frame_without_address_is_y_websocket() -> None:
+    """The token of the address is judged; then the server speaks first, and what was held is answered."""
+    it = a_room()
+    assert it.receive(wire.QUERY_AWARENESS, NOW) == []
+    assert it.authenticated("", 1, USER, "read-write", NOW) == [
+        session.Greet(""),
+        session.TellPresence(""),
+        session.Join("", {7: 3}),
+        session.Announce("", [HERE]),
+        session.TellPresence(""),
+    ]
+    assert it.protocol == "y-websocket"
+    both = wire.update(UPDATE) + wire.step2(UPDATE)
+    assert it.receive(both, NOW) == [session.Append("", UPDATE, False), session.Append("", UPDATE, True)]
+
+
+def test_hocuspocus_may_come_to_a_room_too() -> None:
+    """A first frame with an address is Hocuspocus, whatever the path says; without a room 0 means nothing."""
+    it = Session(NOW, "room", "secret", LIMITS)
     open_document(it)
-    for frame in frames:
-        it.receive(frame, NOW)
-        it.receive(wire.varstring("doc") + frame, NOW)
+    assert it.protocol == "hocuspocus"
+    assert closed(Session(NOW, limits=LIMITS).receive(STEP1, NOW)) == session.RESET
+
+
+def test_a_denied_y_websocket_is_told_why_and_closed_a_little_later() -> None:
+    """Not at once: it would be back in a tenth of a second. Nothing that it says is listened to."""
+    it = a_room()
+    assert it.denied("", 1, "expired", NOW) == [session.Send("", wire.denied_unaddressed("expired"))]
+    assert it.receive(wire.update(UPDATE), NOW) == []
+    assert it.receive(b"\xff", NOW) == []
+    assert it.tick(NOW + LIMITS.denied_seconds - 0.1) == []
+    assert closed(it.tick(NOW + LIMITS.denied_seconds)) == session.UNAUTHORIZED
+
+
+def test_a_y_websocket_ends_with_its_token_and_is_not_asked_for_another() -> None:
+    """It has no way to bring one on the same socket."""
+    it = a_room()
+    it.authenticated("", 1, USER, "read-write", NOW)
+    assert it.tick(USER.expires_at - 1) == []
+    assert closed(it.tick(USER.expires_at)) == session.UNAUTHORIZED
+
+
+def test_a_y_websocket_that_only_reads_has_its_updates_dropped() -> None:
+    """There is no word for a refusal; its awareness and its questions are heard."""
+    it = a_room()
+    it.authenticated("", 1, USER, "readonly", NOW)
+    assert it.receive(wire.update(UPDATE) + wire.step2(UPDATE), NOW) == []
+    assert it.receive(AWARENESS + STEP1, NOW) == [session.Announce("", [HERE]), session.Join("", {7: 3})]
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\x09", b"\x05\x01x", wire.denied_unaddressed("x"), b"", b"\x00\x02\x01\x01"]
+)
+def test_what_y_websocket_does_not_send_resets(frame: bytes) -> None:
+    """4205 for messages of Hocuspocus or of servers, an empty frame and a broken update."""
+    it = a_room()
+    it.authenticated("", 1, USER, "read-write", NOW)
+    assert closed(it.receive(frame, NOW)) == session.RESET
+
+
+def test_what_a_y_websocket_makes_us_hold_is_bounded() -> None:
+    """Bytes and messages, also where many stand in one frame; nothing follows the close."""
+    assert closed(a_room().receive(wire.update(b"x" * 2000), NOW)) == session.UNAUTHORIZED
+    effects = a_room(STEP1).receive(wire.QUERY_AWARENESS * 12, NOW)
+    assert len(effects) == 1 and closed(effects) == session.UNAUTHORIZED
+
+
+def test_a_client_that_heard_nothing_can_be_told_something() -> None:
+    """An awareness message about nobody, under an address that the client knows."""
+    nobody = wire.awareness(b"\x00")
+    assert a_session().nudge() == []
+    it = a_session()
+    open_document(it, "doc\0s")
+    assert it.nudge() == [session.Send("doc\0s", nobody)]
+    assert a_room().nudge() == [session.Send("", nobody)]
+
+
+ADDRESSES = st.sampled_from(["a", "b", "a\0s", "c", "d"])
+SAID: st.SearchStrategy[wire.Message] = st.one_of(
+    st.builds(wire.Token, ADDRESSES, st.text(max_size=3), st.none()),
+    st.builds(wire.Step1, ADDRESSES, st.sampled_from([b"\x00", b"\x01\x07\x03", b"\x05"])),
+    st.builds(wire.Step2, ADDRESSES, st.sampled_from([wire.EMPTY_UPDATE, UPDATE, b"x"])),
+    st.builds(wire.Update, ADDRESSES, st.sampled_from([wire.EMPTY_UPDATE, UPDATE, b""])),
+    st.builds(wire.Awareness, ADDRESSES, st.sampled_from([b"\x00", wire.encode_awareness([HERE]), b"\x09"])),
+    st.builds(wire.QueryAwareness, ADDRESSES),
+    st.builds(wire.Stateless, ADDRESSES, st.sampled_from(["", "x", "x" * 70_000])),
+    st.builds(wire.Close, ADDRESSES, st.just("")),
+    st.just(wire.Ping()),
+    st.just(wire.Pong()),
+)
+STEPS = st.lists(
+    st.one_of(
+        SAID,
+        st.binary(max_size=40),
+        st.sampled_from(["good", "readonly", "bad"]),
+        st.sampled_from([0.5, 2.0, 40.0, 4000.0]),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS, st.booleans())
+def test_nothing_that_happens_breaks_a_session(
+    steps: list[wire.Message | bytes | str | float], bare: bool
+) -> None:
+    """Messages, bytes, verdicts and time in any order, in either protocol: effects come and nothing else.
+
+    A shell can carry all of them out: only live addresses are written to, none after it was left, and nothing
+    follows a close.
+    """
+    it = Session(NOW, "room", "t", LIMITS) if bare else a_session()
+    now = NOW
+    asked: list[session.Authenticate] = []
+    live: set[str] = set()
+    over = False
+    if bare:
+        steps = [STEP1, *steps]
+    for step in steps:
+        verdict = None
+        match step:
+            case bytes():
+                effects = it.receive(step, now)
+            case float():
+                now += step
+                effects = it.tick(now) + it.nudge()
+            case str():
+                if not asked:
+                    continue
+                verdict = asked.pop()
+                if step == "bad":
+                    effects = it.denied(verdict.address, verdict.attempt, "no", now)
+                else:
+                    if it.wants(verdict.address, verdict.attempt):
+                        live.add(verdict.address)
+                    user = replace(USER, expires_at=now + 3600)
+                    mode: Any = "readonly" if step == "readonly" else "read-write"
+                    effects = it.authenticated(verdict.address, verdict.attempt, user, mode, now)
+            case _:
+                frame = wire.encode(step)
+                effects = it.receive(frame[1 + frame[0] :] if bare and frame[0] < 9 else frame, now)
+        for effect in effects:
+            assert not over
+            match effect:
+                case session.Authenticate():
+                    asked.append(effect)
+                case session.Leave(address):
+                    live.remove(address)
+                case session.Close():
+                    over = True
+                case session.Send():
+                    pass
+                case _:
+                    assert effect.address in live
+    if over:
+        assert it.receive(STEP1, now) == it.tick(now) == it.nudge() == []

@@ -40,6 +40,66 @@ def test_every_message_comes_back(message: wire.Message) -> None:
     assert type(decoded) is type(message)
 
 
+unaddressed = st.lists(
+    st.one_of(
+        st.builds(wire.Step1, st.just(""), data),
+        st.builds(wire.Step2, st.just(""), data),
+        st.builds(wire.Update, st.just(""), data),
+        st.builds(wire.Awareness, st.just(""), data),
+        st.builds(wire.Denied, st.just(""), texts),
+        st.just(wire.QueryAwareness("")),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def body(message: wire.Message) -> bytes:
+    """An unaddressed message: most are a Hocuspocus frame without its address, which is one byte here."""
+    if isinstance(message, wire.Denied):
+        return wire.denied_unaddressed(message.reason)
+    return wire.encode(message)[1:]
+
+
+@given(unaddressed)
+def test_every_frame_of_y_websocket_comes_back(messages: list[wire.Message]) -> None:
+    """Several messages in one frame are decoded as they were, each of its type."""
+    decoded = wire.decode_unaddressed(b"".join(map(body, messages)))
+    assert decoded == messages
+    assert list(map(type, decoded)) == list(map(type, messages))
+
+
+@given(unaddressed, st.data())
+def test_a_cut_frame_of_y_websocket_is_refused_or_ends_with_a_message(
+    messages: list[wire.Message], choice: st.DataObject
+) -> None:
+    """A prefix of a frame is the first of its messages, or nothing that can be read."""
+    frame = b"".join(map(body, messages))
+    cut = frame[: choice.draw(st.integers(0, len(frame) - 1))]
+    try:
+        decoded = wire.decode_unaddressed(cut)
+    except wire.WireError:
+        return
+    assert 0 < len(decoded) < len(messages) and decoded == messages[: len(decoded)]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x09",  # Ping is Hocuspocus's
+        b"\x02\x01\x00",  # so is this denial
+        b"\x00\x03\x00",
+        b"\x00\x00\x01\x00\x03\x01",
+        b"\x03" * (wire.MAX_TOGETHER + 1),
+    ],
+)
+def test_frames_that_y_websocket_does_not_know_are_refused(frame: bytes) -> None:
+    """No message, one of the other protocol, an unknown step, half a message, too many."""
+    with pytest.raises(wire.WireError):
+        wire.decode_unaddressed(frame)
+
+
 @given(st.binary(max_size=300))
 @example(b"")
 @example(b"\xff" * 20)
@@ -47,7 +107,13 @@ def test_every_message_comes_back(message: wire.Message) -> None:
 @example(b"\x80\x80\x80V")
 def test_any_bytes_are_a_message_or_a_wire_error(frame: bytes) -> None:
     """Whatever a client sends is decoded or refused, in every reader of foreign bytes."""
-    for read in (wire.decode, wire.decode_awareness, wire.decode_state_vector, structure.check_update):
+    for read in (
+        wire.decode,
+        wire.decode_unaddressed,
+        wire.decode_awareness,
+        wire.decode_state_vector,
+        structure.check_update,
+    ):
         try:
             read(frame)
         except wire.WireError as error:

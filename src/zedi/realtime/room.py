@@ -37,16 +37,19 @@ Owner = object
 
 
 class Link:
-    """One document of one socket: the address that its frames carry, and how to write to it."""
+    """One document of one socket: the address that its frames carry, and how to write to it.
+
+    An empty address is y-websocket's: its frames carry none, and it knows no SyncStatus.
+    """
 
     __slots__ = ("closed", "head", "refused", "saved", "write")
 
     def __init__(self, address: str, write: Callable[[bytes], None]) -> None:
-        self.head = wire.varstring(address)
+        self.head = wire.varstring(address) if address else b""
         self.write = write
-        """Takes whole WebSocket frames."""
-        self.saved = frames.binary(self.head, wire.SAVED)
-        self.refused = frames.binary(self.head, wire.REFUSED)
+        """Takes whole WebSocket frames, or nothing."""
+        self.saved = frames.binary(self.head, wire.SAVED) if address else b""
+        self.refused = frames.binary(self.head, wire.REFUSED) if address else b""
         self.closed = False
 
     def send(self, body: bytes) -> None:
@@ -145,13 +148,16 @@ class Room:
         for client in [client for client, here in self._here.items() if here.owner is link]:
             self._forget(client, tell_tasks=True)
 
+    def greet(self, link: Link) -> None:
+        """Sends our Step1."""
+        link.send(wire.step1(self.history.state_vector()))
+
     def join(self, link: Link, vector: dict[int, int]) -> None:
-        """Sends our Step1, and then what a reader with this state vector lacks.
+        """Sends what a reader with this state vector lacks.
 
         A long document comes in several pieces. Step2 is the last of them, because clients take themselves
         for synchronised once it has come. Pieces are written as they are kept, not copied for each reader.
         """
-        link.send(wire.step1(self.history.state_vector()))
         missing = self.history.missing(vector)
         *updates, last = missing or [wire.EMPTY_UPDATE]
         for update in updates:
@@ -344,7 +350,7 @@ class Room:
         for link, _, _ in entries:
             counts[link] = counts.get(link, 0) + 1
         for link, count in counts.items():
-            if not link.closed:
+            if link.saved and not link.closed:
                 link.write(link.saved * count)
         self._acknowledged(self, entries)
 

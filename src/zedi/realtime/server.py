@@ -3,6 +3,10 @@
 picows carries the WebSockets (and answers the plain GET of /health on the same port); what it leaves to its
 user is done here: fragments, pings, the bound on what a slow reader may keep us storing.
 
+Both protocols come in at `/realtime`. y-websocket appends its room, the page's id, to the address that it is
+given, and its token as a query parameter: `/realtime/<room>?token=...`; whoever reaches the port without
+CloudFront may leave `/realtime` out. No line of the log ever has a query, and so no token.
+
 Close codes beside those of `session`: 1001 a peer that went silent, 1003 text, 1002 a broken fragment, 1009
 too big, 1012 this task is going, 1013 try again later (the document cannot be loaded, the journal is full,
 or the reader is too slow). A client comes back after any of them and synchronises.
@@ -11,13 +15,15 @@ or the reader is too slow). A client comes back after any of them and synchronis
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import time
 from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, unquote
 
 from picows import (
     WSCloseCode,
@@ -33,12 +39,12 @@ from picows import (
 
 from zedi import contract
 from zedi.realtime import fanout, frames, session, wire
-from zedi.realtime.access import PageAccess, TokenError, TokenVerifier
+from zedi.realtime.access import PageAccess, TokenError, TokenVerifier, page_id
 from zedi.realtime.config import Config, ServiceError
 from zedi.realtime.fanout import Fanout
 from zedi.realtime.hub import Hub, LoadError
 from zedi.realtime.journal import AWAY, Journal
-from zedi.realtime.log import Log
+from zedi.realtime.log import Level, Log
 from zedi.realtime.room import Entry, Link, Room
 from zedi.realtime.session import Session
 
@@ -50,9 +56,13 @@ this is cut off unread; the system then resets the connection, which may overtak
 MAX_SOCKETS: Final = 5000
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that a reader may leave unread, beyond what its joining has sent it."""
+NUDGE_TICKS: Final = 20
+"""Seconds without a message to a client after which it is told something: it leaves after 30."""
 CLOSE_SECONDS: Final = 3.0
 """How long a peer may take to answer a close, or to read what stands before it."""
 HANDSHAKE_SECONDS: Final = 10.0
+FIRST_SHARE: Final = 0.2
+"""Share of the drain that is given to the journal before the first socket is closed."""
 DRAIN_SHARE: Final = 0.5
 """Share of the drain during which sockets are closed one after the other; the rest is for the journal."""
 DRAIN_INTERVAL: Final = 0.02
@@ -65,12 +75,15 @@ TRY_AGAIN_LATER: Final = 1013
 
 
 class Connection(WSListener):
-    """One WebSocket: carries out what its Session says."""
+    """One WebSocket: carries out what its Session says.
 
-    def __init__(self, service: Service, path: str) -> None:
+    `room` and `token` are what its address names, or empty. Every line of the log about it has its `trace`.
+    """
+
+    def __init__(self, service: Service, room: str, token: str) -> None:
         self._service = service
-        self._path = path
-        self._session = Session(time.time())
+        self._session = Session(time.time(), room, token)
+        self._trace = os.urandom(8).hex()
         self._rooms: dict[str, tuple[Room, Link]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._fragments: list[bytes] = []
@@ -82,6 +95,8 @@ class Connection(WSListener):
         self._opened_at = time.monotonic()
         self._heard_at = self._opened_at
         self._pinged_at = self._opened_at
+        self._quiet = 0
+        """Ticks since something was written."""
 
     # -- what picows calls --------------------------------------------------------------------------------
 
@@ -89,6 +104,7 @@ class Connection(WSListener):
         self._transport = transport
         self._stream = transport.underlying_transport
         self._service.entered(self)
+        self._event("connected")
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self._heard_at = time.monotonic()
@@ -116,7 +132,7 @@ class Connection(WSListener):
             self._leave(address)
         self._service.left(self)
         user = self._session.user
-        self._service.log.event(
+        self._event(
             "disconnected",
             user=user.sub if user else None,
             code=self._code,
@@ -151,10 +167,11 @@ class Connection(WSListener):
         """
         if self._closing:
             return
+        self._quiet = 0
         self._stream.write(packet)
         backlog = self._stream.get_write_buffer_size()
         if backlog > MAX_BACKLOG + self._allowance:
-            self._service.log.event("slow_reader", level="warning", backlog=backlog)
+            self._event("slow_reader", level="warning", backlog=backlog)
             self._service.errors += 1
             self.close(TRY_AGAIN_LATER, "too slow")
 
@@ -187,6 +204,12 @@ class Connection(WSListener):
         if self._allowance and not self._stream.get_write_buffer_size():
             self._allowance = 0
         self._do(self._session.tick(time.time()))
+        self._quiet += 1
+        if self._quiet >= NUDGE_TICKS:
+            self._do(self._session.nudge())
+
+    def _event(self, event: str, level: Level = "info", **fields: Any) -> None:
+        self._service.log.event(event, level=level, trace=self._trace, **fields)
 
     # -- effects ------------------------------------------------------------------------------------------
 
@@ -216,6 +239,9 @@ class Connection(WSListener):
                     self.write(
                         frames.binary(wire.varstring(address), body) if address else frames.binary(body)
                     )
+                case session.Greet(address):
+                    room, link = self._rooms[address]
+                    room.greet(link)
                 case session.Join(address, vector):
                     room, link = self._rooms[address]
                     self._allowance += room.history.size
@@ -235,7 +261,7 @@ class Connection(WSListener):
                     self._leave(address)
                 case session.Close(code, reason):
                     self._service.errors += 1
-                    self._service.log.event("refused", level="warning", code=code, reason=reason)
+                    self._event("refused", level="warning", code=code, reason=reason)
                     self.close(code, reason)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
@@ -246,7 +272,7 @@ class Connection(WSListener):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._service.log.event("authentication failed", level="error", reason=repr(error))
+            self._event("authentication failed", level="error", reason=repr(error))
             self.close(1011, "internal error")
 
     def _leave(self, address: str) -> None:
@@ -275,16 +301,17 @@ class Connection(WSListener):
                     room.enter(link)
         except TokenError as error:
             service.errors += 1
-            service.log.event("denied", level="warning", document=document, reason=error.reason)
+            self._event("denied", level="warning", document=document, reason=error.reason)
             self._do(self._session.denied(address, attempt, error.reason, time.time()))
         except (LoadError, *AWAY) as error:
             service.errors += 1
             reason = str(error) or type(error).__name__
-            service.log.event("not_loaded", level="error", document=document, reason=reason)
+            self._event("not_loaded", level="error", document=document, reason=reason)
             self.close(TRY_AGAIN_LATER, "the document cannot be loaded")
         else:
-            service.log.event(
+            self._event(
                 "authenticated",
+                protocol=self._session.protocol,
                 user=user.sub,
                 document=document,
                 mode=mode,
@@ -359,7 +386,6 @@ class Service:
 
     def entered(self, connection: Connection) -> None:
         self._connections[connection] = None
-        self.log.event("connected")
 
     def left(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
@@ -390,11 +416,12 @@ class Service:
         return server
 
     def _answer(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
-        path = request.path.decode("latin-1").partition("?")[0]
+        path, _, query = request.path.decode("latin-1").partition("?")
         if path == contract.HEALTH_PATH:
             ready, body = self.health()
             return _response(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, body)
-        if path not in (contract.REALTIME_PATH, "/"):
+        room = _room(path)
+        if room is None:
             return None
         if self._draining or len(self._connections) >= MAX_SOCKETS:
             return _response(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "try again later"})
@@ -402,7 +429,8 @@ class Service:
         # the one word.
         if "upgrade" in (token.strip().lower() for token in request.headers.get("connection", "").split(",")):
             request.headers["connection"] = "upgrade"
-        return Connection(self, path)
+        token = parse_qs(query, keep_blank_values=True).get("token", [""])[0]
+        return Connection(self, room, token)
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -445,8 +473,8 @@ class Service:
     # -- the end ------------------------------------------------------------------------------------------
 
     async def _drain(self, server: asyncio.Server) -> None:
-        """Fails health, takes no more sockets, closes those that are open one after the other, and waits for
-        the journal and the fan-out: at most `drain_seconds` in all.
+        """Fails health, takes no more sockets, waits for the journal so that authors hear "saved", closes the
+        sockets one after the other, and waits for what came in meanwhile: at most `drain_seconds` in all.
 
         The port stays open, so that the load balancer hears "503" and not a refused connection.
         """
@@ -456,17 +484,38 @@ class Service:
         seconds = self.config.drain_seconds
         try:
             async with asyncio.timeout(seconds):
+                with contextlib.suppress(TimeoutError):
+                    # A database that is away must not keep anybody here: clients have their edits.
+                    async with asyncio.timeout(seconds * FIRST_SHARE):
+                        await self._flush()
                 interval = min(DRAIN_INTERVAL, seconds * DRAIN_SHARE / max(1, len(connections)))
                 for connection in connections:
                     connection.close(SERVICE_RESTART, "this task is going; come back")
                     await asyncio.sleep(interval)
-                self.hub.flush()
-                await self.journal.flush()
-                await self.fanout.flush()
+                await self._flush()
         except TimeoutError:
             self.log.event("drain_timeout", level="error", waiting=self.journal.waiting)
         server.close()
         self._metrics()
+
+    async def _flush(self) -> None:
+        """Waits until what has come in is stored, acknowledged and on its way to the other tasks."""
+        self.hub.flush()
+        await self.journal.flush()
+        await self.fanout.flush()
+
+
+def _room(path: str) -> str | None:
+    """The room that a path names, empty where it names none; None where there is no WebSocket.
+
+    /realtime/<room>, and /<room> where that may be a page, in either case with any slashes around.
+    """
+    head, _, rest = path.strip("/").partition("/")
+    if f"/{head}" == contract.REALTIME_PATH:
+        room = unquote(rest.strip("/"))
+        return room if len(room) <= wire.MAX_ADDRESS else None
+    room = unquote(head)
+    return room if not room or (not rest and page_id(room)) else None
 
 
 def _response(status: HTTPStatus, body: dict[str, object]) -> WSUpgradeResponseWithListener:

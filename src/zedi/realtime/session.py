@@ -5,7 +5,11 @@ its shell to carry out, in order. One socket carries many documents, each under 
 address is authenticated its frames are held, and what may be held is bounded in bytes, messages, documents
 and time, because anybody can send them.
 
-What the protocol leaves open is decided here:
+The first frame says which protocol the socket speaks: one that begins with 0 has no address, so it is
+y-websocket's. That has one document, the room that the socket's path names, with the token of its query, and
+its address is empty in here. There is no second token: it ends with the first one.
+
+What the protocols leave open is decided here:
 
 - A frame that cannot be read, a malformed update and a message that only servers may send close the socket
   with 4205 (reset): the client comes back and synchronises from the start.
@@ -13,12 +17,16 @@ What the protocol leaves open is decided here:
 - A denied address keeps what was held: a client that only sends a new token must find its Step1 answered.
 - A token that expires closes the socket with 4401, not the document: providers of v3 and v4 attach a
   document again only when its socket comes back. They are asked for a new token before that.
+- A y-websocket client that is denied is told why, and closed with 4401 a little later: it comes back 0.1 s
+  after the end of any socket that had been opened, whatever the code.
+- A reader that writes is answered SyncStatus 0; y-websocket has no word for that, so its update is dropped.
+- Who was told nothing for a while gives its socket up; `nudge` has something that may be said at any time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Final, NamedTuple
 
 from zedi.realtime import structure, wire
@@ -41,6 +49,8 @@ class Limits:
     """Longer than a database that sleeps takes to wake."""
     failures: int = 20
     """Tokens refused before the socket is closed."""
+    denied_seconds: float = 3.0
+    """How long a denied y-websocket client is kept from coming back."""
     stateless_bytes: int = 64 * 1024
     refresh_seconds: float = 120.0
     """How long before its end a new token is asked for; again at every quarter of it."""
@@ -62,8 +72,14 @@ class Authenticate(NamedTuple):
     attempt: int
 
 
+class Greet(NamedTuple):
+    """Send our Step1."""
+
+    address: str
+
+
 class Join(NamedTuple):
-    """Send our Step1 and what a reader with this state vector lacks."""
+    """Send what a reader with this state vector lacks."""
 
     address: str
     state_vector: dict[int, int]
@@ -118,7 +134,24 @@ class Close(NamedTuple):
     reason: str
 
 
-Effect = Send | Authenticate | Join | Append | Compare | Announce | TellPresence | Broadcast | Leave | Close
+Effect = (
+    Send
+    | Authenticate
+    | Greet
+    | Join
+    | Append
+    | Compare
+    | Announce
+    | TellPresence
+    | Broadcast
+    | Leave
+    | Close
+)
+
+
+class Protocol(StrEnum):
+    HOCUSPOCUS = "hocuspocus"
+    Y_WEBSOCKET = "y-websocket"
 
 
 class _Phase(Enum):
@@ -126,6 +159,8 @@ class _Phase(Enum):
     """No token yet, or a refused one."""
     CHECKING = auto()
     LIVE = auto()
+    DENIED = auto()
+    """For good, as in y-websocket."""
 
 
 @dataclass(slots=True)
@@ -144,10 +179,18 @@ class _Document:
 
 
 class Session:
-    """One socket. `now` is the time in seconds since the epoch, which tokens are measured by."""
+    """One socket. `now` is the time in seconds since the epoch, which tokens are measured by.
 
-    def __init__(self, now: float, limits: Limits = Limits()) -> None:
+    `room` is the document that the socket's path names (y-websocket), empty where it names none; `token` is
+    that of its query.
+    """
+
+    def __init__(self, now: float, room: str = "", token: str = "", limits: Limits = Limits()) -> None:
+        self._room = room
+        self._token = token
         self._limits = limits
+        self.protocol: Protocol | None = None
+        """None before the first frame."""
         self._documents: dict[str, _Document] = {}
         self._held_bytes = 0
         self._held_messages = 0
@@ -166,20 +209,28 @@ class Session:
         """What to do about a binary frame."""
         if self._closed:
             return []
+        if self.protocol is not Protocol.HOCUSPOCUS:
+            if self.protocol is Protocol.Y_WEBSOCKET:
+                return self._unaddressed(frame, now)
+            if self._room and frame[:1] == b"\0":
+                self.protocol = Protocol.Y_WEBSOCKET
+                wish = self._authenticate(wire.Token("", self._token, None), now)
+                return wish + self._unaddressed(frame, now)
+            self.protocol = Protocol.HOCUSPOCUS
         try:
             message = wire.decode(frame)
             match message:
                 case wire.Update(address, update):
                     document = self._documents.get(address)
                     if document is not None and document.phase is _Phase.LIVE:
-                        return [self._update(document, update, answer=False)]
+                        return self._update(document, update, answer=False)
                     return self._hold(message, len(frame), now)
                 case wire.Ping():
                     return [Send("", wire.PONG)]
                 case wire.Pong():
                     return []
                 case wire.Token():
-                    return self._token(message, now)
+                    return self._authenticate(message, now)
                 case wire.Close(address):
                     return self._leave(address, now)
             document = self._documents.get(message.address)
@@ -188,6 +239,26 @@ class Session:
             return self._hold(message, len(frame), now)
         except wire.WireError as error:
             return self._close(RESET, str(error))
+
+    def _unaddressed(self, frame: bytes, now: float) -> list[Effect]:
+        """A frame of y-websocket."""
+        document = self._documents[""]
+        if document.phase is _Phase.DENIED:
+            return []
+        effects: list[Effect] = []
+        try:
+            size = len(frame)
+            for message in wire.decode_unaddressed(frame):
+                if document.phase is _Phase.LIVE:
+                    effects += self._handle(document, message)
+                else:
+                    effects += self._hold(message, size, now)
+                    size = 0
+                if self._closed:
+                    break
+        except wire.WireError as error:
+            effects += self._close(RESET, str(error))
+        return effects
 
     def wants(self, address: str, attempt: int) -> bool:
         """Whether the verdict on this attempt is still waited for."""
@@ -205,7 +276,11 @@ class Session:
         # A token that is short-lived to begin with is not asked for again at once.
         lead = min(self._limits.refresh_seconds, max(0.0, user.expires_at - now) / 2)
         document.ask_at = user.expires_at - lead
-        effects: list[Effect] = [Send(address, wire.authenticated(mode))]
+        effects: list[Effect] = [
+            Send(address, wire.authenticated(mode))
+            if self.protocol is Protocol.HOCUSPOCUS
+            else Greet(address)  # there the server does not wait for a Step1
+        ]
         if document.phase is _Phase.LIVE:
             return effects
         document.phase = _Phase.LIVE
@@ -215,6 +290,8 @@ class Session:
         try:
             for message, _ in held:
                 effects += self._handle(document, message)
+                if self._closed:
+                    break
         except wire.WireError as error:
             effects += self._close(RESET, str(error))
         return effects
@@ -224,6 +301,12 @@ class Session:
         document = self._documents.get(address)
         if self._closed or document is None or document.attempt != attempt:
             return []
+        if self.protocol is Protocol.Y_WEBSOCKET:
+            document.phase = _Phase.DENIED
+            document.since = now
+            held, document.held = document.held, []
+            self._release(held)
+            return [Send(address, wire.denied_unaddressed(reason))]
         effects: list[Effect] = [Send(address, wire.denied(reason))]
         if document.phase is _Phase.LIVE:
             effects.append(Leave(address))
@@ -244,6 +327,8 @@ class Session:
         late = now - self._limits.held_seconds
         live = False
         for document in self._documents.values():
+            if document.phase is _Phase.DENIED and now >= document.since + self._limits.denied_seconds:
+                return self._close(UNAUTHORIZED, "the token was refused")
             if document.phase is not _Phase.LIVE:
                 if document.held and document.since < late:
                     return self._close(TIMEOUT, "no good token came in time")
@@ -251,14 +336,24 @@ class Session:
             live = True
             if document.user and now >= document.user.expires_at:
                 return self._close(UNAUTHORIZED, "the token has expired")
-            if now >= document.ask_at:
+            if now >= document.ask_at and self.protocol is Protocol.HOCUSPOCUS:
                 document.ask_at = now + self._limits.refresh_seconds / 4
                 effects.append(Send(document.address, wire.TOKEN_REQUEST))
         if not live and self._idle_since < late:
             return self._close(TIMEOUT, "no document was opened in time")
         return effects
 
-    def _token(self, message: wire.Token, now: float) -> list[Effect]:
+    def nudge(self) -> list[Effect]:
+        """Says nothing to a client that has heard nothing for a while: an awareness message about nobody.
+
+        Clients of both protocols give up a socket that was silent for 30 s. The echo of their own presence
+        prevents it, where they have one.
+        """
+        for address in () if self._closed else self._documents:
+            return [Send(address, wire.awareness(wire.encode_awareness(())))]
+        return []
+
+    def _authenticate(self, message: wire.Token, now: float) -> list[Effect]:
         document = self._document(message.address, now)
         if document is None:
             return self._close(UNAUTHORIZED, f"more than {self._limits.documents} documents")
@@ -271,7 +366,7 @@ class Session:
             document.phase = _Phase.CHECKING
         self._attempts += 1  # never the same twice, also when an address is left and comes back
         document.attempt = self._attempts
-        name, _ = wire.split_address(message.address)
+        name = wire.split_address(message.address)[0] or self._room
         return [Authenticate(message.address, name, message.token, document.attempt)]
 
     def _document(self, address: str, now: float) -> _Document | None:
@@ -304,11 +399,12 @@ class Session:
         address = document.address
         match message:
             case wire.Update():
-                return [self._update(document, message.update, answer=False)]
+                return self._update(document, message.update, answer=False)
             case wire.Step2():
-                return [self._update(document, message.update, answer=True)]
+                return self._update(document, message.update, answer=True)
             case wire.Step1():
-                return [Join(address, wire.decode_state_vector(message.state_vector))]
+                join = Join(address, wire.decode_state_vector(message.state_vector))
+                return [Greet(address), join] if self.protocol is Protocol.HOCUSPOCUS else [join]
             case wire.Awareness():
                 return [Announce(address, wire.decode_awareness(message.payload))]
             case wire.QueryAwareness():
@@ -320,13 +416,15 @@ class Session:
             case _:
                 raise wire.WireError("type", f"{type(message).__name__} is not for clients to send")
 
-    def _update(self, document: _Document, update: bytes, *, answer: bool) -> Effect:
+    def _update(self, document: _Document, update: bytes, *, answer: bool) -> list[Effect]:
         structure.check_update(update)
         if not document.read_only:
-            return Append(document.address, update, answer)
+            return [Append(document.address, update, answer)]
+        if self.protocol is Protocol.Y_WEBSOCKET:
+            return []
         if answer:
-            return Compare(document.address, update)
-        return Send(document.address, wire.REFUSED)
+            return [Compare(document.address, update)]
+        return [Send(document.address, wire.REFUSED)]
 
     def _leave(self, address: str, now: float) -> list[Effect]:
         document = self._documents.pop(address, None)

@@ -1,13 +1,18 @@
-"""The Hocuspocus protocol, bytes <-> messages: sans-I/O, bounds-checked, no sockets and no clock.
+"""Both protocols, bytes <-> messages: sans-I/O, bounds-checked, no sockets and no clock.
 
-A frame is ``varstring(address) · varuint(type) · payload``, one message a frame; Ping and Pong are one bare
-byte. The address is a document's name, or ``name \\0 sessionId``; a reply carries exactly the address that
-the client used, because the client routes by the exact string. Integers are LEB128 (7 bits a byte, low
-first), strings and byte strings are preceded by their length in bytes. Read off @hocuspocus/provider 4.8
-(src/MessageReceiver.ts, src/OutgoingMessages) and y-protocols 1.0 (sync.js, awareness.js).
+Hocuspocus. A frame is ``varstring(address) · varuint(type) · payload``, one message a frame; Ping and Pong
+are one bare byte. The address is a document's name, or ``name \\0 sessionId``; a reply carries exactly the
+address that the client used, because the client routes by the exact string. Integers are LEB128 (7 bits a
+byte, low first), strings and byte strings are preceded by their length in bytes. Read off
+@hocuspocus/provider 4.8 (src/MessageReceiver.ts, src/OutgoingMessages) and y-protocols 1.0 (sync.js,
+awareness.js).
 
-Messages are named tuples, because the hot path makes one per frame. `decode` raises WireError and nothing
-else, whatever bytes it is given.
+y-websocket. The same messages without an address, which is empty here, and several may stand in one frame;
+of Auth there is only a denial, and under another number. Read off y-websocket 1.5, 2.1 and 3.0
+(src/y-websocket.js) and y-protocols 1.0 (auth.js).
+
+Messages are named tuples, because the hot path makes one per frame. `decode` and `decode_unaddressed` raise
+WireError and nothing else, whatever bytes they are given.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ MAX_PRESENT: Final = 1024
 """Clients that one awareness message may speak of."""
 MAX_STATE: Final = 64 * 1024
 """Bytes of one client's awareness state."""
+MAX_TOGETHER: Final = 1000
+"""Messages of one y-websocket frame; its clients send one or two."""
 
 EMPTY_UPDATE: Final = b"\x00\x00"
 """The Yjs update that says nothing: no structs, no deletions."""
@@ -287,20 +294,51 @@ def decode(frame: bytes) -> Message:
     return message
 
 
+def decode_unaddressed(frame: bytes) -> list[Message]:
+    """The messages of one y-websocket frame, from either side. Raises WireError.
+
+    They are Step1, Step2, Update, Awareness, QueryAwareness and Denied, each with an empty address.
+    """
+    reader = Reader(frame)
+    messages: list[Message] = []
+    while not messages or not reader.at_end:
+        if len(messages) == MAX_TOGETHER:
+            raise WireError("frame", f"has more than {MAX_TOGETHER} messages")
+        kind = reader.varuint("type")
+        match kind:
+            case Type.SYNC:
+                messages.append(_sync(reader, ""))
+            case Type.AWARENESS:
+                messages.append(Awareness("", reader.varbytes("awareness payload")))
+            case Type.AUTH:
+                if step := reader.varuint("auth step"):
+                    raise WireError("auth step", f"{step} is not 0")
+                messages.append(Denied("", reader.varstring("reason")))
+            case Type.QUERY_AWARENESS:
+                messages.append(QueryAwareness(""))
+            case _:
+                raise WireError("type", f"{kind} is not known")
+    return messages
+
+
+def _sync(reader: Reader, address: str) -> Step1 | Step2 | Update:
+    step = reader.varuint("sync step")
+    data = reader.varbytes("sync payload")
+    match step:
+        case 2:
+            return Update(address, data)
+        case 1:
+            return Step2(address, data)
+        case 0:
+            return Step1(address, data)
+    raise WireError("sync step", f"{step} is none of 0, 1, 2")
+
+
 def _payload(reader: Reader, address: str) -> Message:
     kind = reader.varuint("type")
     match kind:
         case Type.SYNC:
-            step = reader.varuint("sync step")
-            data = reader.varbytes("sync payload")
-            match step:
-                case 2:
-                    return Update(address, data)
-                case 1:
-                    return Step2(address, data)
-                case 0:
-                    return Step1(address, data)
-            raise WireError("sync step", f"{step} is none of 0, 1, 2")
+            return _sync(reader, address)
         case Type.AWARENESS:
             return Awareness(address, reader.varbytes("awareness payload"))
         case Type.AUTH:
@@ -343,7 +381,8 @@ def split_address(address: str) -> tuple[str, str]:
     return name, session
 
 
-# A body is a frame without its address: encoded once, sent under the address of each reader.
+# A body is a frame without its address: encoded once, sent under the address of each reader. What y-websocket
+# knows too is the same body there, and a whole frame.
 
 PING: Final = b"\x09"
 PONG: Final = b"\x0a"
@@ -381,6 +420,11 @@ def token(text: str, version: str | None = None) -> bytes:
 
 def denied(reason: str) -> bytes:
     return b"\x02\x01" + varstring(reason)
+
+
+def denied_unaddressed(reason: str) -> bytes:
+    """A denial for y-websocket, where its number is 0."""
+    return b"\x02\x00" + varstring(reason)
 
 
 def authenticated(scope: str) -> bytes:
