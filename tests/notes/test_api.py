@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.server
 
+SignIn = Callable[[str], httpx.AsyncClient]
+
 
 @pytest.fixture
-async def client(database: Database, config: Config, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
+def client(sign_in: SignIn) -> httpx.AsyncClient:
     """Hanako, signed in."""
-    options = database.address.options()
-    async with asyncpg.create_pool(min_size=0, max_size=3, **options) as pool:
-        api = Api(pool, TokenVerifier(config)).application()
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=api, raise_app_exceptions=False),
-            base_url="http://test",
-            headers={"Authorization": f"Bearer {issuer.token(sub='hanako')}"},
-        ) as client:
-            yield client
+    return sign_in("hanako")
 
 
 def error(answer: httpx.Response) -> tuple[int, str]:
@@ -175,7 +169,7 @@ async def test_a_database_that_is_away_is_503(config: Config, issuer: Issuer, fr
     address = replace(config.database, port=free_ports(1)[0])
     async with asyncpg.create_pool(min_size=0, max_size=1, **address.options()) as pool:
         transport = httpx.ASGITransport(
-            app=Api(pool, TokenVerifier(config)).application(), raise_app_exceptions=False
+            app=Api(pool, TokenVerifier(config), lambda page: None).application(), raise_app_exceptions=False
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             client.headers["Authorization"] = f"Bearer {issuer.token()}"

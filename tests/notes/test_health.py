@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import httpx
 
+from zedi import schema
 from zedi.notes.api import Api
 
 
@@ -25,14 +26,14 @@ class Pool:
             raise ConnectionRefusedError("nobody listens")
         yield self
 
-    async def fetchval(self, query: str, **options: float) -> int:
-        return 1
+    async def fetch(self, query: str) -> list[dict[str, str]]:
+        return [{"name": name} for name, _ in schema._files()]
 
 
 async def test_health_lets_the_database_sleep() -> None:
     """503 until the database has answered once; from then on 200, and nobody asks it for health's sake."""
     pool = Pool()
-    app = Api(cast(Any, pool), cast(Any, None)).application()
+    app = Api(cast(Any, pool), cast(Any, None), lambda page: None).application()
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/health")).status_code == 503

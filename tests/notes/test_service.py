@@ -38,17 +38,20 @@ async def test_it_comes_up_migrates_and_ends_in_order(
     process = await start({**task_environment(empty_database), "PORT": str(port)})
     assert process.stdout is not None and process.stderr is not None
     try:
-        async with asyncio.timeout(20):
-            events = []
-            while "migrated" not in events:
-                events.append(json.loads(await process.stdout.readline())["event"])
-        assert events[0] == "listening"
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            assert (await client.get("/health")).json()["ready"] is True
+        lines = [json.loads(await process.stdout.readline())]
+        assert lines[0]["event"] == "listening"
+        async with (
+            asyncio.timeout(20),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+        ):
+            while (health := await client.get("/health")).status_code == 503:
+                assert health.json()["database"]
             headers = {"Authorization": f"Bearer {issuer.token()}"}
             assert (await client.post("/api/pages", headers=headers)).status_code == 201
-        request = json.loads(await process.stdout.readline())
-        assert (request["method"], request["path"], request["status"]) == ("POST", "/api/pages", 201)
+            while (line := lines[-1]).get("method") != "POST":
+                lines.append(json.loads(await process.stdout.readline()))
+        assert (line["path"], line["status"]) == ("/api/pages", 201)
+        assert "0001_pages_and_journal.sql" in [line.get("file") for line in lines]
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):

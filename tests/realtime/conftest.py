@@ -92,11 +92,18 @@ StartService = Callable[..., Awaitable[Service]]
 async def start_service(
     task_environment: Callable[[Database], dict[str, str]],
 ) -> AsyncIterator[StartService]:
-    """Starts services; `start(database, redis_url=..., ready=False, **environment)`."""
+    """Starts services; `start(database, redis_url=..., ready=False, change=..., **environment)`.
+
+    `change` is a statement that is executed first, for a constant that would make a test slow.
+    """
     services: list[Service] = []
 
     async def start(
-        database: Database, redis_url: str = "redis://127.0.0.1:1", ready: bool = True, **variables: str
+        database: Database,
+        redis_url: str = "redis://127.0.0.1:1",
+        ready: bool = True,
+        change: str = "",
+        **variables: str,
     ) -> Service:
         environment = {
             **task_environment(database),
@@ -104,8 +111,10 @@ async def start_service(
             "PYTHONWARNINGS": "error",
             **variables,
         }
+        module = "-m", "zedi.realtime"
+        changed = "-c", f"{change}; import runpy; runpy.run_module('zedi.realtime', run_name='__main__')"
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig=KILL", sys.executable, "-m", "zedi.realtime"),
+            *("setpriv", "--pdeathsig=KILL", sys.executable, *(changed if change else module)),
             env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

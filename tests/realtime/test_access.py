@@ -15,7 +15,7 @@ import asyncpg
 import jwt
 import pytest
 
-from zedi.realtime.access import PageAccess, TokenError, TokenVerifier, User, page_id
+from zedi.realtime.access import PageAccess, TokenError, TokenVerifier, page_id
 from zedi.realtime.config import Config, ServiceError
 
 if TYPE_CHECKING:
@@ -190,12 +190,27 @@ async def test_keys_that_cannot_be_fetched_let_nobody_in(
 async def test_a_page_has_one_name_until_it_is_deleted(database: Database) -> None:
     """Only the canonical spelling of a page's id opens it, and nothing opens one that was deleted."""
     page = await database.page()
-    user = User("user-1", "", "", 0.0)
     async with asyncpg.create_pool(min_size=0, max_size=1, **database.address.options()) as pool:
         access = PageAccess(pool)
-        assert await access.may_open(user, page) == "read-write"
-        for name in (page.upper(), page.replace("-", ""), f"{{{page}}}", "", "x", str(uuid.uuid4())):
-            assert await access.may_open(user, name) is None
+        wrong = [page.upper(), page.replace("-", ""), f"{{{page}}}", "", "x", str(uuid.uuid4())]
+        modes = await access.modes([("user-1", name) for name in [*wrong, page]])
+        assert modes == [None] * len(wrong) + ["read-write"]
         await pool.execute("UPDATE pages SET deleted_at = now()")
-        assert await access.may_open(user, page) is None
+        assert await access.modes([("user-1", page)]) == [None]
     assert page_id(page) == uuid.UUID(page)
+
+
+@pytest.mark.server
+async def test_roles_are_modes(database: Database) -> None:
+    """An owner and an editor may write, a viewer may read, and nobody else is let in."""
+    page = await database.page()
+    async with asyncpg.create_pool(min_size=0, max_size=1, **database.address.options()) as pool:
+        await pool.execute("UPDATE pages SET owner = 'hanako', everybody = NULL")
+        await pool.execute(
+            "INSERT INTO page_members (page, person, role) VALUES ($1, 'taro', 'edit'), ($1, 'ken', 'view')",
+            uuid.UUID(page),
+        )
+        people = ["hanako", "taro", "ken", "stranger", ""]
+        modes = await PageAccess(pool).modes([(sub, page) for sub in people])
+        assert modes == ["read-write", "read-write", "readonly", None, None]
+        assert await PageAccess(pool).modes([]) == []

@@ -52,7 +52,14 @@ class Scene:
         # Never started: every call goes nowhere, as without Redis.
         between = Fanout("redis://127.0.0.1:1", b"12345678", log)
         self.acknowledged: list[Entry] = []
-        self.hub = Hub(cast(Journal, self.journal), between, log, self.acknowledged.extend)
+        self.access_changed: list[str | None] = []
+        self.hub = Hub(
+            cast(Journal, self.journal),
+            between,
+            log,
+            self.acknowledged.extend,
+            self.access_changed.append,
+        )
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pycrdt
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zedi.realtime import session, wire
-from zedi.realtime.access import User
+from zedi.realtime.access import Mode, User
 from zedi.realtime.session import Limits, Session
 
 NOW = 1000.0
@@ -79,6 +79,61 @@ def test_a_reader_may_not_write() -> None:
     assert tell(it, wire.Update("doc", UPDATE)) == [session.Send("doc", wire.REFUSED)]
     assert tell(it, wire.Step2("doc", UPDATE)) == [session.Compare("doc", UPDATE)]
     assert tell(it, wire.Awareness("doc", b"\x00")) == [session.Announce("doc", [])]
+
+
+def test_a_right_that_changes_is_told_and_holds_at_once() -> None:
+    """An editor becomes a reader and back; what is as it was is not told again."""
+    it = a_session()
+    open_document(it)
+    ((address, document, user),) = it.readers()
+    assert (address, document) == ("doc", "doc")
+    assert it.reassessed("doc", user, "read-write", NOW) == []
+    for mode, effect in (
+        ("readonly", session.Send("doc", wire.REFUSED)),
+        ("read-write", session.Append("doc", UPDATE, False)),
+    ):
+        told = [session.Send("doc", wire.authenticated(cast(Mode, mode)))]
+        assert it.reassessed("doc", user, cast(Mode, mode), NOW) == told
+        assert tell(it, wire.Update("doc", UPDATE)) == [effect]
+
+
+def test_a_right_that_is_taken_away_ends_the_document_and_not_the_socket() -> None:
+    """The client is told, is nobody's reader any more, and may come again with another token."""
+    it = a_session()
+    open_document(it)
+    ((_, _, user),) = it.readers()
+    assert it.reassessed("doc", user, None, NOW) == [
+        session.Send("doc", wire.denied("no such page")),
+        session.Leave("doc"),
+    ]
+    assert it.readers() == []
+    assert tell(it, wire.Update("doc", UPDATE)) == []
+    assert it.reassessed("doc", user, "read-write", NOW) == []
+    assert tell(it, wire.Token("doc", "good", None)) == [session.Authenticate("doc", "doc", "good", 2)]
+
+
+def test_a_right_of_somebody_else_changes_nothing() -> None:
+    """An answer that comes after another user has taken the address is about nobody."""
+    it = a_session()
+    open_document(it)
+    other = replace(USER, sub="somebody else")
+    assert it.reassessed("doc", other, None, NOW) == []
+    assert it.reassessed("other", USER, None, NOW) == []
+
+
+def test_y_websocket_loses_its_right() -> None:
+    """It is told in its own words, and its socket is closed a little later; becoming a reader is not told."""
+    it = Session(NOW, "room", "secret", LIMITS)
+    it.receive(STEP1, NOW)
+    it.authenticated("", 1, USER, "read-write", NOW)
+    ((address, document, user),) = it.readers()
+    assert (address, document) == ("", "room")
+    assert it.reassessed("", user, "readonly", NOW) == []
+    assert it.reassessed("", user, None, NOW) == [
+        session.Send("", wire.denied_unaddressed("no such page")),
+        session.Leave(""),
+    ]
+    assert closed(it.tick(NOW + LIMITS.denied_seconds)) == session.UNAUTHORIZED
 
 
 def test_a_denied_client_may_try_again_and_finds_its_step1_answered() -> None:

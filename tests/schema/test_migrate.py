@@ -60,3 +60,14 @@ async def test_a_file_that_fails_leaves_nothing(
     finally:
         await connection.close()
         await other.close()
+
+
+async def test_what_is_outstanding_is_named(empty_database: Database) -> None:
+    """All files before the first run, none after it."""
+    connection = await empty_database.connect()
+    try:
+        files = await schema.outstanding(connection)
+        assert files == await schema.migrate(connection)
+        assert await schema.outstanding(connection) == []
+    finally:
+        await connection.close()

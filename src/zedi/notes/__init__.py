@@ -1,4 +1,6 @@
-"""The HTTP API: pages. What a page says is the realtime service's; that it exists, and its title, is ours.
+"""The HTTP API: pages. What a page says is the realtime service's; that it exists, its title and who may open
+it are ours.
 
-May import: contract, errors, schema, and from realtime `access` and `config` (tokens are checked alike).
+May import: contract, errors, schema, and from realtime `access` and `config` (tokens are checked alike),
+`log`, and `fanout` (the realtime tasks are told there that who may open a page has changed).
 """

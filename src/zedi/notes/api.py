@@ -1,27 +1,34 @@
 """The HTTP API as a Starlette application.
 
-    GET    /health                  200 once the database has answered, until then 503
+    GET    /health                  200 once the tables have been found up to date, until then 503
     GET    /api/pages[?after=C]     {"pages": [page], "next": C | null}, the newest change first
     POST   /api/pages {"title"?}    201 page
     GET    /api/pages/{id}          page
     PATCH  /api/pages/{id} {"title"} page
     DELETE /api/pages/{id}          204
+    GET    /api/pages/{id}/sharing  sharing
+    PUT    /api/pages/{id}/sharing/{"everybody" or a person's id} {"role": "edit" | "view" | null} sharing
+    GET    /api/people?email=E      {"people": [person]}: who has signed in with this address
 
 Every call but /health carries `Authorization: Bearer {token of the user pool}`. A page is
-{"id", "title", "owner", "created_at", "updated_at"}, times in ISO 8601. What is wrong is answered as
-{"error": {"code", "message"}}: 400 invalid, 401 unauthorized, 404 not_found, 413 too_large,
-503 unavailable (with Retry-After).
+{"id", "title", "owner", "role", "created_at", "updated_at"}, times in ISO 8601; role is what the caller may
+do: owner, edit, view (`notes.pages` says what that is). Sharing is {"owner": person, "everybody": role,
+"members": [{"person": person, "role": role}]}, a person {"id", "email", "name"}. What is wrong is answered as
+{"error": {"code", "message"}}: 400 invalid, 401 unauthorized, 403 forbidden, 404 not_found, 409 too_many,
+413 too_large, 503 unavailable (with Retry-After).
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -31,7 +38,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from zedi import contract
+from zedi import contract, schema
 from zedi.notes import pages
 from zedi.realtime.access import TokenError, TokenVerifier, User
 
@@ -42,6 +49,11 @@ ACQUIRE_TIMEOUT: Final = 5.0
 
 log = logging.getLogger(__name__)
 
+EVERYBODY: Final = "everybody"
+"""Instead of a person's id: all who are signed in."""
+_REMEMBERED: Final = 10_000
+
+Found = TypeVar("Found")
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -59,10 +71,15 @@ class ApiError(Exception):
 class Api:
     """The handlers, over one pool of connections and one verifier of tokens."""
 
-    def __init__(self, pool: asyncpg.Pool, verifier: TokenVerifier) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, verifier: TokenVerifier, access_changed: Callable[[UUID], None]
+    ) -> None:
+        """`access_changed` is told of every page whose readers may have become others. It does not wait."""
         self._pool = pool
         self._verifier = verifier
+        self._access_changed = access_changed
         self._has_answered = False
+        self._remembered: dict[str, pages.Person] = {}
 
     def application(self, lifespan: Lifespan | None = None) -> Starlette:
         routes = [
@@ -75,11 +92,15 @@ class Api:
                     Route("/pages/{page:uuid}", self.get, methods=["GET"]),
                     Route("/pages/{page:uuid}", self.rename, methods=["PATCH"]),
                     Route("/pages/{page:uuid}", self.delete, methods=["DELETE"]),
+                    Route("/pages/{page:uuid}/sharing", self.sharing, methods=["GET"]),
+                    Route("/pages/{page:uuid}/sharing/{person}", self.share, methods=["PUT"]),
+                    Route("/people", self.people, methods=["GET"]),
                 ],
             ),
         ]
         handlers: dict[Any, Any] = {
             ApiError: _api_error,
+            pages.ForbiddenError: _forbidden,
             HTTPException: _http_error,
             asyncpg.PostgresError: _database_error,
             asyncpg.InterfaceError: _database_error,
@@ -89,7 +110,7 @@ class Api:
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     async def health(self, request: Request) -> Response:
-        """Asks the database until it has answered, and never again.
+        """Asks the database until its tables are up to date, and never again.
 
         Checks come every few seconds: they would keep a database awake that could pause, and while it wakes
         (15-30 s) they would have the whole task replaced, with the realtime service in it.
@@ -97,18 +118,20 @@ class Api:
         if self._has_answered:
             return JSONResponse({"ready": True})
         try:
-            async with self._connection() as connection:
-                await connection.fetchval("SELECT 1", timeout=ACQUIRE_TIMEOUT)
+            async with asyncio.timeout(ACQUIRE_TIMEOUT), self._connection() as connection:
+                outstanding = await schema.outstanding(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             return JSONResponse({"ready": False, "database": str(error) or type(error).__name__}, 503)
+        if outstanding:
+            return JSONResponse({"ready": False, "database": f"lacks {', '.join(outstanding)}"}, 503)
         self._has_answered = True
         return JSONResponse({"ready": True})
 
     async def list(self, request: Request) -> Response:
-        await self._user(request)
+        user = await self._user(request)
         after = _cursor(request.query_params.get("after"))
         async with self._connection() as connection:
-            found = await pages.list_pages(connection, after)
+            found = await pages.list_pages(connection, user.sub, after)
         last = found[-1] if len(found) == pages.MAX_LISTED else None
         return JSONResponse(
             {"pages": [_json(page) for page in found], "next": _encode_cursor(last) if last else None}
@@ -118,35 +141,86 @@ class Api:
         user = await self._user(request)
         title = _title(await _body(request), default="")
         async with self._connection() as connection:
-            page = await pages.create_page(connection, title, user.sub)
+            page = await pages.create_page(connection, user.sub, title)
         return JSONResponse(_json(page), 201, {"Location": f"{contract.API_PATH}/pages/{page.id}"})
 
     async def get(self, request: Request) -> Response:
-        await self._user(request)
+        user = await self._user(request)
         async with self._connection() as connection:
-            return _found(await pages.get_page(connection, _page_id(request)))
+            return JSONResponse(_json(_found(await pages.get_page(connection, user.sub, _page_id(request)))))
 
     async def rename(self, request: Request) -> Response:
-        await self._user(request)
+        user = await self._user(request)
         title = _title(await _body(request))
         async with self._connection() as connection:
-            return _found(await pages.rename_page(connection, _page_id(request), title))
+            page = await pages.rename_page(connection, user.sub, _page_id(request), title)
+        return JSONResponse(_json(_found(page)))
 
     async def delete(self, request: Request) -> Response:
-        await self._user(request)
+        user = await self._user(request)
+        page = _page_id(request)
         async with self._connection() as connection:
-            if not await pages.delete_page(connection, _page_id(request)):
-                raise ApiError(404, "not_found", "There is no such page.")
+            _found(await pages.delete_page(connection, user.sub, page) or None)
+        self._access_changed(page)
         return Response(status_code=204)
+
+    async def sharing(self, request: Request) -> Response:
+        user = await self._user(request)
+        async with self._connection() as connection:
+            found = await pages.sharing(connection, user.sub, _page_id(request))
+        return JSONResponse(_sharing_json(_found(found)))
+
+    async def share(self, request: Request) -> Response:
+        user = await self._user(request)
+        page, person = _page_id(request), request.path_params["person"]
+        role = _role(await _body(request))
+        async with self._connection() as connection:
+            if person == EVERYBODY:
+                changed = await pages.share_with_everybody(connection, user.sub, page, role)
+            else:
+                try:
+                    changed = await pages.share_with(connection, user.sub, page, person, role)
+                except LookupError as error:
+                    message = "Nobody else of that id has signed in yet; ask them to."
+                    raise ApiError(404, "not_found", message) from error
+                except OverflowError as error:
+                    raise ApiError(
+                        409, "too_many", f"A page may have {pages.MAX_MEMBERS} members."
+                    ) from error
+        self._access_changed(page)
+        return JSONResponse(_sharing_json(_found(changed)))
+
+    async def people(self, request: Request) -> Response:
+        await self._user(request)
+        email = request.query_params.get("email", "").strip()
+        if not email:
+            raise ApiError(400, "invalid", "email: say whose id you want to know.")
+        async with self._connection() as connection:
+            found = await pages.find_person(connection, email)
+        return JSONResponse({"people": [asdict(found)] if found else []})
 
     async def _user(self, request: Request) -> User:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "unauthorized", "Send a token of the user pool: Authorization: Bearer …")
         try:
-            return await self._verifier.authenticate(token.strip())
+            user = await self._verifier.authenticate(token.strip())
         except TokenError as error:
             raise ApiError(401, "unauthorized", str(error)) from error
+        await self._remember(user)
+        return user
+
+    async def _remember(self, user: User) -> None:
+        """Notes who that is, so that others can share with them; once as long as nothing changes."""
+        person = pages.Person(user.sub, user.email, user.name)
+        # An access token says nothing of the address.
+        if not user.email or self._remembered.get(user.sub) == person:
+            return
+        async with self._connection() as connection:
+            await pages.remember(connection, person)
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        self._remembered[user.sub] = person
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[pages.Connection]:
@@ -159,15 +233,24 @@ def _json(page: pages.Page) -> dict[str, str]:
         "id": str(page.id),
         "title": page.title,
         "owner": page.owner,
+        "role": page.role,
         "created_at": page.created_at.isoformat(),
         "updated_at": page.updated_at.isoformat(),
     }
 
 
-def _found(page: pages.Page | None) -> Response:
-    if page is None:
+def _sharing_json(sharing: pages.Sharing) -> dict[str, Any]:
+    return {
+        "owner": asdict(sharing.owner),
+        "everybody": sharing.everybody,
+        "members": [{"person": asdict(person), "role": role} for person, role in sharing.members],
+    }
+
+
+def _found(answer: Found | None) -> Found:
+    if answer is None:
         raise ApiError(404, "not_found", "There is no such page.")
-    return JSONResponse(_json(page))
+    return answer
 
 
 def _page_id(request: Request) -> UUID:
@@ -205,6 +288,14 @@ def _title(data: dict[str, Any], default: str | None = None) -> str:
     return title
 
 
+def _role(data: dict[str, Any]) -> pages.MemberRole | None:
+    match data:
+        case {"role": "edit" | "view" | None as role}:
+            return role
+        case _:
+            raise ApiError(400, "invalid", 'role: "edit", "view" or null is expected.')
+
+
 def _encode_cursor(page: pages.Page) -> str:
     return base64.urlsafe_b64encode(f"{page.updated_at.isoformat()} {page.id}".encode()).decode()
 
@@ -226,6 +317,11 @@ def _error(status: int, code: str, message: str, headers: dict[str, str] | None 
 async def _api_error(request: Request, error: ApiError) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     return _error(error.status, error.code, error.message, headers)
+
+
+async def _forbidden(request: Request, error: pages.ForbiddenError) -> Response:
+    who = "its owner" if error.needs == "owner" else "those who may edit it"
+    return _error(403, "forbidden", f"This page may be changed in this way by {who} only.")
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:

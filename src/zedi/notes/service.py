@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import asyncpg
 import uvicorn
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zedi import contract
 from zedi.notes.api import Api
+from zedi.realtime import fanout
 from zedi.realtime.access import TokenVerifier
 from zedi.realtime.config import Config
 from zedi.realtime.log import Log, LogHandler
@@ -51,8 +53,10 @@ async def serve(config: Config) -> None:
             yield
             migrating.cancel()
             await asyncio.gather(migrating, return_exceptions=True)
+            await announcer.close()
 
-    application = Api(pool, TokenVerifier(config)).application(lifespan)
+    announcer = Announcer(config.redis_url, log)
+    application = Api(pool, TokenVerifier(config), announcer.access_changed).application(lifespan)
     server = uvicorn.Server(
         uvicorn.Config(
             RequestLog(application, log),
@@ -91,6 +95,34 @@ async def _migrate(config: Config, log: Log) -> None:
                 told = True
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+class Announcer:
+    """Tells the realtime tasks that who may open a page has changed, so that they ask again at once.
+
+    A message that Redis loses is no harm: they also ask from time to time.
+    """
+
+    def __init__(self, url: str, log: Log) -> None:
+        self._redis = fanout.client(url)
+        self._task = os.urandom(fanout.TASK_ID_BYTES)
+        self._log = log
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def access_changed(self, page: UUID) -> None:
+        telling = asyncio.create_task(self._tell(str(page)))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._telling)
+        await self._redis.aclose()
+
+    async def _tell(self, document: str) -> None:
+        try:
+            await fanout.announce_access(self._redis, self._task, document)
+        except fanout.AWAY as error:
+            self._log.event("redis_away", level="warning", reason=f"{type(error).__name__}: {error}")
 
 
 class RequestLog:

@@ -18,6 +18,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
@@ -174,7 +175,7 @@ class TokenVerifier:
 class Connections(Protocol):
     """What PageAccess needs of an asyncpg pool."""
 
-    async def fetchval(self, query: str, *args: object) -> Any: ...
+    async def fetch(self, query: str, *args: object) -> Any: ...
 
 
 class PageAccess:
@@ -183,18 +184,31 @@ class PageAccess:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def may_open(self, user: User, document: str) -> Mode | None:
-        """How `user` may open `document`, or None: there is no such page (for them).
+    async def modes(self, wishes: Sequence[tuple[str, str]]) -> list[Mode | None]:
+        """How each (sub of a user, document) may be opened, or None: there is no such page for them.
 
-        Every signed-in user may write every page. Raises what asyncpg raises when the database is away.
+        Raises what asyncpg raises when the database is away.
         """
-        page = page_id(document)
-        if page is None:
-            return None
-        found = await self._connections.fetchval(
-            "SELECT true FROM pages WHERE id = $1 AND deleted_at IS NULL", page
+        asked = [(sub, page) for sub, document in wishes if (page := page_id(document)) is not None]
+        rows = (
+            await self._connections.fetch(
+                "SELECT wish.sub, wish.page, page_role(pages, wish.sub) AS role"
+                " FROM unnest($1::text[], $2::uuid[]) AS wish (sub, page) JOIN pages ON pages.id = wish.page",
+                [sub for sub, _ in asked],
+                [page for _, page in asked],
+            )
+            if asked
+            else []
         )
-        return "read-write" if found else None
+        roles = {(row["sub"], str(row["page"])): row["role"] for row in rows}
+        return [_MODES.get(roles.get(wish)) for wish in wishes]
+
+
+_MODES: Final[Mapping[str | None, Mode]] = {
+    "owner": "read-write",
+    "edit": "read-write",
+    "view": "readonly",
+}
 
 
 def page_id(document: str) -> UUID | None:

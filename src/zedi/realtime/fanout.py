@@ -65,13 +65,18 @@ class PresenceQuery(NamedTuple):
     """Who is present at your side?"""
 
 
-Message = Updates | Head | Presences | Stateless | PresenceQuery
+class AccessChanged(NamedTuple):
+    """Who may open the document is to be asked again."""
+
+
+Message = Updates | Head | Presences | Stateless | PresenceQuery | AccessChanged
 
 _UPDATES: Final = 1
 _HEAD: Final = 2
 _PRESENCES: Final = 3
 _STATELESS: Final = 4
 _QUERY: Final = 5
+_ACCESS: Final = 6
 
 
 def decode(data: bytes) -> tuple[bytes, Message]:
@@ -93,6 +98,8 @@ def decode(data: bytes) -> tuple[bytes, Message]:
             message = Stateless(reader.varstring("payload"))
         case 5:
             message = PresenceQuery()
+        case 6:
+            message = AccessChanged()
         case _:
             raise wire.WireError("kind", f"{kind} is not known")
     reader.finish("message")
@@ -181,7 +188,7 @@ class Fanout:
         pause = _FIRST_PAUSE
         told = False
         while True:
-            redis = self._client()
+            redis = client(self._url)
             try:
                 async with contextlib.aclosing(redis.pubsub()) as pubsub:
                     await self._subscribe_all(pubsub, receiver)
@@ -211,18 +218,6 @@ class Fanout:
         """Waits until what was published so far has been sent, or the connection is gone."""
         if self._outgoing:
             await self._sent.wait()
-
-    def _client(self) -> Redis:
-        return Redis.from_url(
-            self._url,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            socket_keepalive=True,
-            health_check_interval=10,
-            max_connections=4,
-            # Trying again is done here, where what was missed is known.
-            retry=Retry(NoBackoff(), 0),
-        )
 
     async def _subscribe_all(self, pubsub: PubSub, receiver: Receiver) -> None:
         """Subscribes to everything that is open, and waits until all of it is confirmed."""
@@ -306,6 +301,28 @@ class Fanout:
                 await pubsub.subscribe(_channel(document))
             else:
                 await pubsub.unsubscribe(_channel(document))
+
+
+def client(url: str) -> Redis:
+    """A client that gives up in time and never tries again by itself: that is done where it is known what was
+    missed."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=10,
+        max_connections=4,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+async def announce_access(redis: Redis, task: bytes, document: str) -> None:
+    """Tells every task that has `document` open that who may open it has changed. Raises one of AWAY.
+
+    For a process that has no Fanout of its own.
+    """
+    await redis.publish(_channel(document), wire.varuint(_ACCESS) + wire.varbytes(task))
 
 
 def _channel(document: str) -> bytes:

@@ -68,12 +68,20 @@ class Hub:
     """The open documents of one task."""
 
     def __init__(
-        self, journal: Journal, between: Fanout, log: Log, acknowledged: Callable[[list[Entry]], None]
+        self,
+        journal: Journal,
+        between: Fanout,
+        log: Log,
+        acknowledged: Callable[[list[Entry]], None],
+        access_changed: Callable[[str | None], None],
     ) -> None:
+        """`access_changed` is told of a document (None: any of them) that some may not open any more, or
+        otherwise than before."""
         self._journal = journal
         self._fanout = between
         self._log = log
         self._acknowledged = acknowledged
+        self._access_changed = access_changed
         self._openings: dict[str, _Opening] = {}
         self._generations = itertools.count(1)
         self._dirty: dict[Room, None] = {}
@@ -251,6 +259,8 @@ class Hub:
                 room.broadcast(None, payload)
             case fanout.PresenceQuery():
                 self._tell_presence(room)
+            case fanout.AccessChanged():
+                self._access_changed(document)
         if room.gap or opening.again:
             self._catch_up(opening)
 
@@ -262,6 +272,7 @@ class Hub:
             self._tell_presence(opening.room)
             self._fanout.query_presence(document)
         self._announce_heads(changed_only=False)
+        self._access_changed(None)
 
     def _committed(self, room: Room, entries: list[Entry]) -> None:
         self._acknowledged(entries)

@@ -107,6 +107,11 @@ class Journal:
         return self._ready.is_set()
 
     @property
+    def awake(self) -> bool:
+        """Whether something was committed within the last minute or so."""
+        return self._connection is not None
+
+    @property
     def full(self) -> bool:
         return self._waiting >= WAITING_BYTES
 
@@ -142,11 +147,11 @@ class Journal:
             if len(rows) < READ_UPDATES:
                 return
 
-    async def fetchval(self, query: str, *args: object) -> Any:
-        """One value, for `access.PageAccess`. Raises one of AWAY."""
+    async def fetch(self, query: str, *args: object) -> Any:
+        """Rows, for `access.PageAccess`. Raises one of AWAY."""
         pool = await self._connected()
         async with asyncio.timeout(COMMAND_SECONDS):
-            return await pool.fetchval(query, *args)
+            return await pool.fetch(query, *args)
 
     async def flush(self) -> None:
         """Waits until everything that was appended is committed; the caller sets the bound."""

@@ -39,7 +39,7 @@ from picows import (
 
 from zedi import contract
 from zedi.realtime import fanout, frames, session, wire
-from zedi.realtime.access import PageAccess, TokenError, TokenVerifier, page_id
+from zedi.realtime.access import Mode, PageAccess, TokenError, TokenVerifier, User, page_id
 from zedi.realtime.config import Config, ServiceError
 from zedi.realtime.fanout import Fanout
 from zedi.realtime.hub import Hub, LoadError
@@ -67,6 +67,10 @@ DRAIN_SHARE: Final = 0.5
 """Share of the drain during which sockets are closed one after the other; the rest is for the journal."""
 DRAIN_INTERVAL: Final = 0.02
 """Seconds between two closings, where the drain is long enough for it."""
+REASSESS_SECONDS: Final = 60.0
+"""After this long without news of access, everybody's is asked for again."""
+_REASSESS_BATCH: Final = 1000
+_REASSESS_PAUSE: Final = 2.0
 _READ_BUFFER: Final = 4096
 _LATENCIES: Final = 100_000
 
@@ -208,6 +212,17 @@ class Connection(WSListener):
         if self._quiet >= NUDGE_TICKS:
             self._do(self._session.nudge())
 
+    def readers(self) -> list[tuple[str, str, User]]:
+        """Address, document and user of every document that is live here."""
+        return [] if self._closing else self._session.readers()
+
+    def reassessed(self, address: str, document: str, user: User, mode: Mode | None) -> None:
+        """How `user` may have the document from now on; None: not any more."""
+        effects = self._session.reassessed(address, user, mode, time.time())
+        if effects:
+            self._event("access_changed", user=user.sub, document=document, mode=mode or "none")
+            self._do(effects)
+
     def _event(self, event: str, level: Level = "info", **fields: Any) -> None:
         self._service.log.event(event, level=level, trace=self._trace, **fields)
 
@@ -288,7 +303,8 @@ class Connection(WSListener):
         began = time.monotonic()
         try:
             user = await service.tokens.authenticate(token)
-            mode = await service.access.may_open(user, document)
+            changes = service.access_changes
+            (mode,) = await service.access.modes([(user.sub, document)])
             if mode is None:
                 raise TokenError("no such page")
             if address not in self._rooms:
@@ -318,6 +334,8 @@ class Connection(WSListener):
                 duration=round(time.monotonic() - began, 4),
             )
             self._do(self._session.authenticated(address, attempt, user, mode, time.time()))
+            if service.access_changes != changes:
+                service.access_changed(document)  # it may have been this one, after we had asked
 
 
 class Service:
@@ -331,7 +349,11 @@ class Service:
         self.journal = Journal(config.database, self.log)
         self.access = PageAccess(self.journal)
         self.fanout = Fanout(config.redis_url, task, self.log)
-        self.hub = Hub(self.journal, self.fanout, self.log, self._acknowledged)
+        self.hub = Hub(self.journal, self.fanout, self.log, self._acknowledged, self.access_changed)
+        self.access_changes = 0
+        """How often it was heard that access to something has changed."""
+        self._reassess: set[str | None] = set()
+        self._reassess_wake = asyncio.Event()
         self.messages = 0
         self.errors = 0
         self._edits = 0
@@ -352,6 +374,7 @@ class Service:
             asyncio.create_task(self.hub.run(), name="hub"),
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._report(), name="metrics"),
+            asyncio.create_task(self._reassess_access(), name="access"),
         ]
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -389,6 +412,45 @@ class Service:
 
     def left(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
+
+    # -- access -------------------------------------------------------------------------------------------
+
+    def access_changed(self, document: str | None) -> None:
+        """Who may open `document` (None: any of them) is asked again for all who have it open."""
+        self.access_changes += 1
+        self._reassess.add(document)
+        self._reassess_wake.set()
+
+    async def _reassess_access(self) -> None:
+        """Asks again when something has changed; and from time to time, because Redis may lose what says so,
+        but only while the database is awake anyway: nobody writes while it sleeps."""
+        while True:
+            try:
+                async with asyncio.timeout(REASSESS_SECONDS):
+                    await self._reassess_wake.wait()
+            except TimeoutError:
+                if not self.journal.awake:
+                    continue
+                self._reassess.add(None)
+            self._reassess_wake.clear()
+            changed, self._reassess = self._reassess, set()
+            readers = [
+                (connection, *reader)
+                for connection in list(self._connections)
+                for reader in connection.readers()
+                if None in changed or reader[1] in changed
+            ]
+            try:
+                for start in range(0, len(readers), _REASSESS_BATCH):
+                    batch = readers[start : start + _REASSESS_BATCH]
+                    modes = await self.access.modes([(user.sub, document) for _, _, document, user in batch])
+                    for (connection, address, document, user), mode in zip(batch, modes, strict=True):
+                        connection.reassessed(address, document, user, mode)
+            except AWAY as error:
+                self.log.event("access", level="warning", reason=str(error) or type(error).__name__)
+                self._reassess |= changed
+                await asyncio.sleep(_REASSESS_PAUSE)
+                self._reassess_wake.set()
 
     # -- listening ----------------------------------------------------------------------------------------
 

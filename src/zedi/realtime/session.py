@@ -301,23 +301,32 @@ class Session:
         document = self._documents.get(address)
         if self._closed or document is None or document.attempt != attempt:
             return []
-        if self.protocol is Protocol.Y_WEBSOCKET:
-            document.phase = _Phase.DENIED
-            document.since = now
-            held, document.held = document.held, []
-            self._release(held)
-            return [Send(address, wire.denied_unaddressed(reason))]
-        effects: list[Effect] = [Send(address, wire.denied(reason))]
-        if document.phase is _Phase.LIVE:
-            effects.append(Leave(address))
-        document.phase = _Phase.HELD
-        document.user = None
-        document.since = now
-        self._failures += 1
-        if self._failures >= self._limits.failures:
-            effects += self._close(UNAUTHORIZED, f"{self._failures} tokens were refused")
-        self._rest(now)
+        effects = self._shut(document, reason, now)
+        if self.protocol is not Protocol.Y_WEBSOCKET:
+            self._failures += 1
+            if self._failures >= self._limits.failures:
+                effects += self._close(UNAUTHORIZED, f"{self._failures} tokens were refused")
         return effects
+
+    def readers(self) -> list[tuple[str, str, User]]:
+        """Address, document and user of every live document, for asking again whether they may."""
+        return [
+            (address, self._name(address), document.user)
+            for address, document in self._documents.items()
+            if document.phase is _Phase.LIVE and document.user is not None
+        ]
+
+    def reassessed(self, address: str, user: User, mode: Mode | None, now: float) -> list[Effect]:
+        """How the user whom `readers` gave may have the document from now on; None: not any more."""
+        document = self._documents.get(address)
+        if document is None or document.phase is not _Phase.LIVE or document.user is not user:
+            return []
+        if mode is None:
+            return self._shut(document, "no such page", now)
+        if document.read_only == (mode == "readonly"):
+            return []
+        document.read_only = mode == "readonly"
+        return [Send(address, wire.authenticated(mode))] if self.protocol is Protocol.HOCUSPOCUS else []
 
     def tick(self, now: float) -> list[Effect]:
         """What the passing of time asks for; to be called about once a second."""
@@ -353,6 +362,24 @@ class Session:
             return [Send(address, wire.awareness(wire.encode_awareness(())))]
         return []
 
+    def _shut(self, document: _Document, reason: str, now: float) -> list[Effect]:
+        """Denies a document, whether it was live or not."""
+        leave: list[Effect] = [Leave(document.address)] if document.phase is _Phase.LIVE else []
+        document.user = None
+        document.since = now
+        if self.protocol is Protocol.Y_WEBSOCKET:
+            document.phase = _Phase.DENIED
+            held, document.held = document.held, []
+            self._release(held)
+            return [Send(document.address, wire.denied_unaddressed(reason)), *leave]
+        document.phase = _Phase.HELD
+        self._rest(now)
+        return [Send(document.address, wire.denied(reason)), *leave]
+
+    def _name(self, address: str) -> str:
+        """The document that an address means."""
+        return wire.split_address(address)[0] or self._room
+
     def _authenticate(self, message: wire.Token, now: float) -> list[Effect]:
         document = self._document(message.address, now)
         if document is None:
@@ -366,8 +393,7 @@ class Session:
             document.phase = _Phase.CHECKING
         self._attempts += 1  # never the same twice, also when an address is left and comes back
         document.attempt = self._attempts
-        name = wire.split_address(message.address)[0] or self._room
-        return [Authenticate(message.address, name, message.token, document.attempt)]
+        return [Authenticate(message.address, self._name(message.address), message.token, document.attempt)]
 
     def _document(self, address: str, now: float) -> _Document | None:
         document = self._documents.get(address)

@@ -41,6 +41,15 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
     return applied
 
 
+async def outstanding(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy) -> list[str]:
+    """The files that are not applied yet, in order. Whoever migrates may be at it now."""
+    try:
+        done = {row["name"] for row in await connection.fetch("SELECT name FROM migrations")}
+    except asyncpg.UndefinedTableError:
+        done = set()
+    return [name for name, _ in _files() if name not in done]
+
+
 def _files() -> list[tuple[str, str]]:
     """Name and text of every migration, in order."""
     files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql")]
