@@ -146,6 +146,48 @@ async def test_a_backlog_that_grows_too_big_is_thrown_away_and_told(
         await at_one.connected()
 
 
+@pytest.mark.server
+async def test_commands_are_bounded_and_nothing_is_lost(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood about a few documents becomes few commands, each within its size, and all of it arrives in
+    order."""
+    monkeypatch.setattr(fanout, "COMMAND_BYTES", 2000)
+    async with (
+        a_task(valkey_server.port, b"task-one") as (one, at_one),
+        a_task(valkey_server.port, b"task-two") as (two, at_two),
+    ):
+        await at_one.connected()
+        await at_two.connected()
+        documents = ["a", "b"]
+        for document in documents:
+            await two.subscribe(document)
+        before = one.commands
+        for number in range(1, 301):
+            for document in documents:
+                one.updates(document, number, [b"%3d" % number + b"x" * 90])
+        came = [await at_two.next() for _ in range(600)]
+        for document in documents:
+            firsts = [m.first for d, _, m in came if d == document and isinstance(m, fanout.Updates)]
+            assert firsts == list(range(1, 301))
+        assert two.received == 600
+        await one.flush()
+        # 30 KB a document in pieces of 2 KB.
+        assert 2 * 15 <= one.commands - before <= 2 * 16
+
+
+@pytest.mark.server
+async def test_what_is_published_is_sent_before_flush_returns(valkey_server: Server) -> None:
+    """Also what is on its way already, not only what still waits."""
+    async with a_task(valkey_server.port, b"task-one") as (one, at_one):
+        await at_one.connected()
+        for number in range(50):
+            one.head(f"doc-{number}", 1)
+        async with asyncio.timeout(SECONDS):
+            await one.flush()
+        assert one.commands == 50
+
+
 async def test_without_redis_nothing_waits() -> None:
     """Nobody listens: subscribing and publishing return at once, and the reason can be read."""
     async with a_task(1, b"task-one") as (one, _):

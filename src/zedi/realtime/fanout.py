@@ -6,7 +6,9 @@ cross too. Nothing here is needed for correctness: without Redis a task works al
 connection comes back every open document catches up from the journal, and says how far it is, so that
 others learn what was never published.
 
-A message is ``varuint kind · 8 bytes task id · payload``. What waits to be published is bounded; past the
+What is said of a document while the last batch is being sent goes out together, as one PUBLISH:
+``varbytes task id · (varuint kind · payload) ...``. And the next batch waits its share of a second, so a task
+never sends more than COMMANDS_PER_SECOND, however many type. What waits to be published is bounded; past the
 bound it is thrown away, and heads are published instead once there is room.
 """
 
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
 from redis import exceptions
@@ -27,7 +31,11 @@ from zedi.realtime.log import Log
 
 TASK_ID_BYTES: Final = 8
 WAITING_BYTES: Final = 8 * 1024 * 1024
-BATCH_MESSAGES: Final = 500
+COMMANDS_PER_SECOND: Final = 5000
+"""PUBLISH commands of one task: a small node does 20 times that. When it is quiet nothing waits for it."""
+BATCH_COMMANDS: Final = 500
+COMMAND_BYTES: Final = 1024 * 1024
+"""More than this about one document goes out in several commands."""
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 5.0
 SUBSCRIBE_SECONDS: Final = 1.0
@@ -79,31 +87,34 @@ _QUERY: Final = 5
 _ACCESS: Final = 6
 
 
-def decode(data: bytes) -> tuple[bytes, Message]:
-    """Task id and message. Raises wire.WireError: the channel may carry what an older release wrote."""
+def decode(data: bytes) -> tuple[bytes, list[Message]]:
+    """Task id and messages. Raises wire.WireError: the channel may carry what another release wrote."""
     reader = wire.Reader(data)
-    kind = reader.varuint("kind")
     task = reader.varbytes("task")
-    message: Message
-    match kind:
+    messages: list[Message] = []
+    while reader.left:
+        messages.append(_message(reader))
+    return task, messages
+
+
+def _message(reader: wire.Reader) -> Message:
+    match reader.varuint("kind"):
         case 1:
             first = reader.varuint("first")
             count = reader.varuint("count")
-            message = Updates(first, [reader.varbytes("update") for _ in range(count)])
+            return Updates(first, [reader.varbytes("update") for _ in range(count)])
         case 2:
-            message = Head(reader.varuint("number"))
+            return Head(reader.varuint("number"))
         case 3:
-            message = Presences(wire.decode_awareness(reader.varbytes("awareness")))
+            return Presences(wire.decode_awareness(reader.varbytes("awareness")))
         case 4:
-            message = Stateless(reader.varstring("payload"))
+            return Stateless(reader.varstring("payload"))
         case 5:
-            message = PresenceQuery()
+            return PresenceQuery()
         case 6:
-            message = AccessChanged()
-        case _:
+            return AccessChanged()
+        case kind:
             raise wire.WireError("kind", f"{kind} is not known")
-    reader.finish("message")
-    return task, message
 
 
 class Receiver(Protocol):
@@ -125,11 +136,17 @@ class Fanout:
         self._documents: dict[str, asyncio.Event] = {}
         """What is subscribed to, or will be; the event says that it is."""
         self._changes: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
-        self._outgoing: list[tuple[bytes, bytes]] = []
+        self._outgoing: dict[bytes, list[bytes]] = {}
+        """By channel, in the order in which they are to be sent."""
         self._waiting = 0
         self._lost = False
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
+        self._sent.set()
+        self.commands = 0
+        """Sent to Redis since the start."""
+        self.received = 0
+        """Messages that came from other tasks since the start."""
         self.problem: str | None = "not connected yet"
 
     # -- publishing ---------------------------------------------------------------------------------------
@@ -154,14 +171,14 @@ class Fanout:
         if self.problem is not None:
             self._lost = True  # made good by heads and catching up, once the connection is back
             return
-        message = wire.varuint(kind) + self._task + body
+        message = wire.varuint(kind) + body
         self._waiting += len(message)
         if self._waiting > WAITING_BYTES:
             self._outgoing.clear()
             self._waiting = 0
             self._lost = True
             return
-        self._outgoing.append((_channel(document), message))
+        self._outgoing.setdefault(_channel(document), []).append(message)
         self._sent.clear()
         self._wake.set()
 
@@ -216,8 +233,7 @@ class Fanout:
 
     async def flush(self) -> None:
         """Waits until what was published so far has been sent, or the connection is gone."""
-        if self._outgoing:
-            await self._sent.wait()
+        await self._sent.wait()
 
     async def _subscribe_all(self, pubsub: PubSub, receiver: Receiver) -> None:
         """Subscribes to everything that is open, and waits until all of it is confirmed."""
@@ -269,11 +285,14 @@ class Fanout:
 
     def _deliver(self, document: str, data: bytes, receiver: Receiver) -> None:
         try:
-            task, message = decode(data)
+            task, messages = decode(data)
         except wire.WireError as error:
             self._log.event("redis_message", level="warning", document=document, reason=str(error))
             return
-        if task != self._id:
+        if task == self._id:
+            return
+        self.received += len(messages)
+        for message in messages:
             receiver.received(document, task, message)
 
     async def _send(self, redis: Redis, receiver: Receiver) -> None:
@@ -281,14 +300,22 @@ class Fanout:
             await self._wake.wait()
             self._wake.clear()
             while self._outgoing:
-                batch = self._outgoing[:BATCH_MESSAGES]
+                # What comes meanwhile goes into a new entry of its channel.
+                batch = [
+                    (channel, self._outgoing.pop(channel))
+                    for channel in list(itertools.islice(self._outgoing, BATCH_COMMANDS))
+                ]
+                commands = 0
                 async with redis.pipeline(transaction=False) as pipeline:
-                    for channel, message in batch:
-                        pipeline.publish(channel, message)
+                    for channel, messages in batch:
+                        for packet in _packets(messages):
+                            pipeline.publish(channel, self._task + packet)
+                            commands += 1
                     await pipeline.execute()
-                # What came meanwhile stands behind; an overflow meanwhile has emptied the list.
-                del self._outgoing[: len(batch)]
-                self._waiting = max(0, self._waiting - sum(len(message) for _, message in batch))
+                self.commands += commands
+                # An overflow meanwhile has counted it off already.
+                self._waiting = max(0, self._waiting - sum(len(m) for _, messages in batch for m in messages))
+                await asyncio.sleep(commands / COMMANDS_PER_SECOND)
             self._sent.set()
             if self._lost:
                 self._lost = False
@@ -297,6 +324,7 @@ class Fanout:
     async def _change(self, pubsub: PubSub) -> None:
         while True:
             wanted, document = await self._changes.get()
+            self.commands += 1
             if wanted:
                 await pubsub.subscribe(_channel(document))
             else:
@@ -322,7 +350,21 @@ async def announce_access(redis: Redis, task: bytes, document: str) -> None:
 
     For a process that has no Fanout of its own.
     """
-    await redis.publish(_channel(document), wire.varuint(_ACCESS) + wire.varbytes(task))
+    await redis.publish(_channel(document), wire.varbytes(task) + wire.varuint(_ACCESS))
+
+
+def _packets(messages: list[bytes]) -> Iterator[bytes]:
+    """The messages, in order, joined into pieces of about COMMAND_BYTES at most."""
+    packet: list[bytes] = []
+    size = 0
+    for message in messages:
+        if packet and size + len(message) > COMMAND_BYTES:
+            yield b"".join(packet)
+            packet, size = [], 0
+        packet.append(message)
+        size += len(message)
+    if packet:
+        yield b"".join(packet)
 
 
 def _channel(document: str) -> bytes:
