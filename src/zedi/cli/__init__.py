@@ -26,6 +26,7 @@ VERBS: Final = (
     "env",
     "credentials",
     "drift",
+    "logs",
     "destroy",
 )
 """In the order of the help page. Each is a module here with a click command of the same name."""

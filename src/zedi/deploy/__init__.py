@@ -11,6 +11,7 @@
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
     status      what is deployed and how it is
+    logs        what the service's containers have written
     drift       what was changed behind the templates' back, and what was not checked for it
     frontend    what a front end must know of it
     credentials the database's, out of Secrets Manager

@@ -8,6 +8,7 @@
     valkey      the server behind the ElastiCache endpoint
     edge        what CloudFront does: the front end's bucket, /api and /realtime on one address
     task        the containers of the deployed ECS task definition, run as processes
+    awslogs     what the containers write, into the log group that their definition names
     platform    all of it, in order: servers, deploy, databases, service, edge
 
 May import: settings, contract, deploy, errors. The service is started, never imported.

@@ -38,6 +38,7 @@ SAVE_PATH: Final = "/_zedi/save"
 _HEALTH_PATH: Final = "/_ministack/health"
 _LOOPBACK: Final = "127.0.0.1"
 _DATABASE_PORT: Final = "ZEDI_DATABASE_PORT"
+_PUT_LINES: Final = b"Logs_20140328.PutLogEvents"
 _SAVE_SECONDS: Final = 1.0
 """How long after a change the state is written."""
 _SHUTDOWN_SECONDS: Final = 1.5
@@ -310,7 +311,12 @@ class _Saving:
         else:
             await self._application(scope, receive, send)
             # Questions of the AWS APIs are POSTs too; what is only read is not told apart from the rest.
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS") and self._timer is None:
+            # Log lines are saved with what changes next: each is in its container's file already.
+            if (
+                scope["method"] not in ("GET", "HEAD", "OPTIONS")
+                and (b"x-amz-target", _PUT_LINES) not in scope["headers"]
+                and self._timer is None
+            ):
                 self._timer = asyncio.get_running_loop().call_later(_SAVE_SECONDS, self._save)
 
     def _save(self) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zedi.deploy.events import Event
     from zedi.deploy.rollout import DeployResult
     from zedi.deploy.target import Target
+    from zedi.embedded.awslogs import Destination, Shipper
 
 _PATIENCE: Final = 5.0
 """Seconds that the ports of a run before, which was killed, may take to become free."""
@@ -80,6 +81,8 @@ class Platform:
         self._state: State | None = None
         self._supervisor: Supervisor | None = None
         self._edge: Edge | None = None
+        self._logged: dict[str, tuple[Path, Destination]] = {}
+        self._shipper: Shipper | None = None
         self._deploying: asyncio.Future[DeployResult] | None = None
         self._deployed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """By phase: set once it is deployed."""
@@ -117,6 +120,10 @@ class Platform:
         outputs: Mapping[str, str | list[str]] = result.outputs
         await self._start_edge(target, outputs)
         await aws.save(settings)
+        from zedi.embedded.awslogs import Shipper
+
+        self._shipper = Shipper(target, self._logged, self._tell)
+        self._shipper.start()
         assert settings.embedded is not None
         return Running(
             address=_text(outputs, "frontend_url"),
@@ -131,6 +138,8 @@ class Platform:
         self._stopping = True
         if self._supervisor:
             await self._supervisor.stop(contract.REALTIME_CONTAINER, contract.API_CONTAINER)
+            if self._shipper:
+                await self._shipper.close()
             if self._edge:
                 await self._edge.close()
             await self._supervisor.stop(postgres.NAME)
@@ -216,6 +225,9 @@ class Platform:
         found = await self._outputs_of("realtime", target)
         cluster, service = _text(found, "ecs_cluster_name"), _text(found, "ecs_service_name")
         containers = await asyncio.to_thread(task.containers, target, cluster, service)
+        self._logged = {
+            each.name: (supervisor.log(each.name), each.log) for each in containers if each.log is not None
+        }
         await _together(
             *(
                 self._start_named(supervisor, task.program(each, state), f"service: {each.name}")

@@ -17,6 +17,7 @@ from typing import Any, Final
 from zedi import contract
 from zedi.deploy.target import Target, asking
 from zedi.embedded import EmbeddedError
+from zedi.embedded.awslogs import Destination, destination
 from zedi.embedded.state import State
 from zedi.embedded.supervisor import Program, healthy
 
@@ -35,6 +36,7 @@ class Container:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     stop_seconds: float
+    log: Destination | None = None
 
 
 def containers(target: Target, cluster: str, service: str) -> tuple[Container, ...]:
@@ -71,6 +73,7 @@ def _container(definition: Mapping[str, Any], secret: Callable[[str], str]) -> C
         command=tuple(command),
         environment=environment,
         stop_seconds=float(definition.get("stopTimeout", _DEFAULT_STOP_SECONDS)),
+        log=destination(definition),
     )
 
 
