@@ -27,6 +27,7 @@ VERBS: Final = (
     "credentials",
     "drift",
     "logs",
+    "diagram",
     "destroy",
 )
 """In the order of the help page. Each is a module here with a click command of the same name."""

@@ -12,6 +12,7 @@
     outputs     what is deployed, by the names people use
     status      what is deployed and how it is
     logs        what the service's containers have written
+    inventory   every phase with its resources and its template
     drift       what was changed behind the templates' back, and what was not checked for it
     frontend    what a front end must know of it
     credentials the database's, out of Secrets Manager

@@ -77,7 +77,7 @@ def status(settings: Settings, target: Target, phases: Sequence[Phase] = PHASES)
     service = None
     if realtime is not None and realtime.stack is not None and realtime.stack.deployed:
         with asking(target, REALTIME):
-            service = _service(target, realtime.stack)
+            service = service_of(target, realtime.stack)
     return Status(
         environment=settings.name,
         place=target.endpoint_url or f"account {target.account}, {target.region}",
@@ -102,7 +102,8 @@ def _phase(settings: Settings, target: Target, name: str) -> PhaseStatus:
         )
 
 
-def _service(target: Target, stack: Stack) -> Service | None:
+def service_of(target: Target, stack: Stack) -> Service | None:
+    """The service of a deployed realtime stack; None: it is gone."""
     ecs = target.client("ecs")
     names = stack.outputs.get("EcsClusterName"), stack.outputs.get("EcsServiceName")
     if not names[0] or not names[1]:
