@@ -28,6 +28,7 @@ VERBS: Final = (
     "drift",
     "logs",
     "diagram",
+    "handover",
     "destroy",
 )
 """In the order of the help page. Each is a module here with a click command of the same name."""
