@@ -214,7 +214,7 @@ class _Reader:
         )
         lines = [str(service.name("ServiceName") or "")]
         if deployed is None:
-            lines.append(word["task_count"].format(count=self._value(service, "DesiredCount") or "?"))
+            lines.append(word["task_count"].format(count=self._inventory.settings.realtime.min_tasks))
         else:
             lines.append(word["tasks"].format(desired=deployed.desired, running=deployed.running))
         if definition is not None:
@@ -304,7 +304,7 @@ class _Reader:
         if "pool" in here:
             yield "browser", "pool", word["sign_in"]
         for start, end, label in (
-            ("cdn", "bucket", word["front_end"]),
+            ("cdn", "bucket", word["files"]),
             ("cdn", "balancer", f"{contract.API_PATH}, {contract.REALTIME_PATH}"),
             ("balancer", "tasks", self._ports("balancer", "tasks")),
             ("tasks", "database", self._ports("tasks", "database")),

@@ -28,10 +28,12 @@ _STYLE: Final = """
     .vpc { fill: #eaf3ee; stroke: #7fae93; } .public { fill: #dcefe3; } .private { fill: #d9e8f5; }
     .frame { fill: none; stroke: #c9d3dd; } .box { fill: #ffffff; stroke: #b6c2ce; }
     .absent { fill: none; stroke-dasharray: 5 4; }
+    .public.absent { stroke: #7fae93; } .private.absent { stroke: #86aed0; }
     .head { font-size: 20px; font-weight: 650; } .title { font-size: 14px; font-weight: 600; }
     .line, .small { font-size: 11.5px; fill: #52616f; } .small { font-size: 11px; }
     .area { paint-order: stroke; stroke-width: 5px; stroke-linejoin: round; }
-    .in-vpc { stroke: #eaf3ee; } .in-public { stroke: #dcefe3; } .in-private { stroke: #d9e8f5; }
+    .in-cloud { stroke: #f3f6f9; } .in-vpc { stroke: #eaf3ee; } .in-public { stroke: #dcefe3; }
+    .in-private { stroke: #d9e8f5; }
     .label { font-size: 11.5px; font-weight: 500; fill: #33475b; stroke: #fbfcfd; stroke-width: 4px;
       stroke-linejoin: round; paint-order: stroke; }
     .arrow { fill: none; stroke: #61758a; stroke-width: 1.6; } .tip { fill: #61758a; }
@@ -42,7 +44,8 @@ _STYLE: Final = """
       .vpc { fill: #16251e; stroke: #3f6b53; } .public { fill: #1b3227; } .private { fill: #182a3b; }
       .frame { stroke: #38444f; } .box { fill: #222b35; stroke: #46535f; } .absent { fill: none; }
       .line, .small { fill: #a9b5c0; } .label { fill: #cfd8e1; stroke: #12171d; }
-      .in-vpc { stroke: #16251e; } .in-public { stroke: #1b3227; } .in-private { stroke: #182a3b; }
+      .in-cloud { stroke: #181f27; } .in-vpc { stroke: #16251e; } .in-public { stroke: #1b3227; }
+      .in-private { stroke: #182a3b; }
       .arrow { stroke: #8fa1b3; } .tip { fill: #8fa1b3; }
     }
 """
@@ -146,9 +149,10 @@ class _Picture:
         vpc = _Box(x, top, width, y - top)
         # Under its subnets.
         self._under.insert(0, _rect(vpc, "vpc" if diagram.vpc_id else "vpc absent", 12))
-        self._top.append(_text(x + 16, top + 26, diagram.vpc, "title area in-vpc"))
+        halo = "in-vpc" if diagram.vpc_id else "in-cloud"
+        self._top.append(_text(x + 16, top + 26, diagram.vpc, f"title area {halo}"))
         # On the other side of the arrow that comes in.
-        self._top.append(_text(x + width / 2 + 16, top + 26, diagram.vpc_id, "small area in-vpc"))
+        self._top.append(_text(x + width / 2 + 16, top + 26, diagram.vpc_id, f"small area {halo}"))
         services = diagram.at("services")
         if services:
             total = sum(_height(node) + 16 for node in services) - 16
@@ -210,7 +214,7 @@ class _Picture:
             absent = "" if subnet.id else " absent"
             self._under.append(_rect(box, f"{name}{absent}", 8))
             detail = " · ".join(filter(None, (subnet.cidr, subnet.id)))
-            short, style = _fit(detail, width - 24, 11), f"area in-{name}"
+            short, style = _fit(detail, width - 24, 11), f"area in-{name if subnet.id else 'cloud'}"
             self._top.append(_text(box.x + 12, box.y + 22, f"{subnet.zone} · {word}", f"title {style}"))
             self._top.append(_text(box.x + 12, box.y + 40, short, f"small {style}", detail))
 

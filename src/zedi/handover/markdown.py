@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +12,7 @@ from zedi.diagram.words import Language
 from zedi.handover.report import Cost, CostLine, Phase, Report
 from zedi.handover.words import WORDS
 
-_COLUMNS: Final = 110
+_COLUMNS: Final = 140
 """Of the picture."""
 _WELL: Final = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 _DOCUMENTS: Final = ("cost", "preflight", "image", "handover")
@@ -109,9 +110,7 @@ class _Document:
         width = max(map(len, outputs))
         yield "```"
         for name, value in outputs.items():
-            said = (
-                f'"{value}"' if isinstance(value, str) else "[{}]".format(", ".join(f'"{v}"' for v in value))
-            )
+            said = json.dumps(value, ensure_ascii=False)
             yield f"{name:<{width}} = {said}"
         yield "```"
 
@@ -175,7 +174,10 @@ class _Document:
         yield word["resume_text"]
         yield ""
         commands = ("status", "outputs", "preflight", "deploy")
-        yield from ("```bash", *(f"zedi {verb} {name:<12}  # {word[f'resume_{verb}']}" for verb in commands))
+        yield from (
+            "```bash",
+            *(f"{f'zedi {verb} {name}':<{20 + len(name)}}# {word[f'resume_{verb}']}" for verb in commands),
+        )
         yield "```"
         yield from self._head(word["credentials"])
         yield word["credentials_text"]
