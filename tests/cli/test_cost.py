@@ -34,6 +34,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return invoke
 
 
+@pytest.mark.parametrize("words", [("dev",), ("lean", "--compare", "dev"), ("dev", "--assumptions")])
+def test_no_line_ends_in_spaces(run: Run, words: tuple[str, ...]) -> None:
+    """What is copied out of a terminal, or compared with diff, has none."""
+    printed = run(*words).stdout
+    assert printed and not [line for line in printed.splitlines() if line != line.rstrip()]
+
+
 def rows(output: str, *first: str) -> list[str]:
     return [line for line in output.splitlines() if line.strip().startswith(first)]
 

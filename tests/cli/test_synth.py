@@ -32,6 +32,17 @@ def test_writes_one_file_a_phase(tmp_path: Path) -> None:
         assert line.startswith(f"{path} ")
 
 
+def test_json_says_what_was_written(tmp_path: Path) -> None:
+    """One object: each phase's file and the size of what CloudFormation is given."""
+    arguments = [str(ENVIRONMENTS / "dev.toml"), "--output", str(tmp_path), "--json"]
+    said = json.loads(CliRunner().invoke(synth, arguments, catch_exceptions=False).output)
+    assert list(said) == [phase.name for phase in phases.PHASES]
+    for each in said.values():
+        template = json.loads(Path(each["path"]).read_text("utf-8"))
+        compact = json.dumps(template, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        assert each["bytes"] == len(compact.encode())
+
+
 def test_takes_a_file_of_settings(tmp_path: Path) -> None:
     """An environment can be a .toml file, and writing twice changes nothing."""
     file = tmp_path / "mine.toml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -26,6 +27,7 @@ _LEAST_WIDTH: Final = 120
 """Columns that the table of lines needs; a narrower terminal breaks its lines."""
 _STYLES: Final[dict[Kind, str]] = {"fixed": "", "assumed": "yellow", "unknown": "magenta"}
 _OLD_MONTHS: Final = 12
+_TRAILING: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 
 @click.command()
@@ -94,23 +96,24 @@ def _print(found: Estimate, other: Estimate | None, name: str, *, embedded: bool
 
     console = _console()
     total = found.total
-    console.print(
+    _show(
+        console,
         f"[bold]{found.environment}[/] in {found.region}: about [bold]${money(total.usd)}[/] a month"
-        " (730 hours, on demand, without tax)"
+        " (730 hours, on demand, without tax)",
     )
     if embedded:
-        console.print("It runs on this machine and costs nothing; this is what its templates cost on AWS.")
+        _show(console, "It runs on this machine and costs nothing; this is what its templates cost on AWS.")
     for table in (_totals(found), _lines(found), _sums("service", found.by_service())):
-        console.print()
-        console.print(table)
-    console.print()
+        click.echo()
+        _show(console, table)
+    click.echo()
     if other is not None:
         _print_comparison(console, found, other, name)
     if found.environment == worklog.ENVIRONMENT and other is None:
         _print_worklog(console, found)
-    console.print()
+    click.echo()
     for line in age(found, date.today()):
-        console.print(line)
+        _show(console, line)
 
 
 def _totals(found: Estimate) -> RenderableType:
@@ -186,14 +189,15 @@ def _print_comparison(console: Console, found: Estimate, other: Estimate, name: 
 
     change = found.total.usd - other.total.usd
     more = "more" if change > 0 else "less"
-    console.print(
-        f"Against [bold]{name}[/] (${money(other.total.usd)}): [bold]${money(abs(change))} {more}[/] a month"
+    _show(
+        console,
+        f"Against [bold]{name}[/] (${money(other.total.usd)}): [bold]${money(abs(change))} {more}[/] a month",
     )
     table = _table("line", (name, "right"), ("here", "right"), ("difference", "right"))
     for each in differences(other, found):
         table.add_row(each.line.key, _side(each.before), _side(each.after), signed(each.usd))
     table.add_row("together", money(other.total.usd), money(found.total.usd), signed(change), style="bold")
-    console.print(table)
+    _show(console, table)
 
 
 def _side(line: Line | None) -> str:
@@ -206,9 +210,10 @@ def _print_worklog(console: Console, found: Estimate) -> None:
     from zedi.cost import worklog
 
     low, high = worklog.claimed()
-    console.print(
+    _show(
+        console,
         f"The work log of 2026-01-31 said about ${worklog.TOTAL}. Its own figures add up to ${money(low)}-"
-        f"{money(high)}, and this is what is wrong with them:"
+        f"{money(high)}, and this is what is wrong with them:",
     )
     table = _table("in the log", ("it said", "right"), ("it is", "right"), ("off by", "right"), "why")
     for each in worklog.verdicts(found):
@@ -224,7 +229,7 @@ def _print_worklog(console: Console, found: Estimate) -> None:
         "",
         style="bold",
     )
-    console.print(table)
+    _show(console, table)
 
 
 def age(found: Estimate, today: date) -> Iterator[str]:
@@ -253,7 +258,7 @@ def _print_assumptions(assumed: Any, as_json: bool) -> None:
     table = _table("assumption", ("value", "right"), "what it is")
     for each in ALL:
         table.add_row(f"{PREFIX}{each.key}", number(assumed[each.key]), each.text)
-    _console().print(table)
+    _show(_console(), table)
 
 
 # For programs.
@@ -401,6 +406,14 @@ def number(value: Decimal) -> str:
     """As short as it can be said exactly, or to four places."""
     rounded = value if value == value.quantize(Decimal("0.00001")) else value.quantize(Decimal("0.0001"))
     return f"{rounded.normalize():,f}"
+
+
+def _show(console: Console, what: RenderableType) -> None:
+    """Prints a table or text without spaces at the ends of lines, before the end of a style or not."""
+    with console.capture() as drawn:
+        console.print(what)
+    for line in drawn.get().splitlines():
+        click.echo(_TRAILING.sub(r"\1", line), color=True)
 
 
 def _console() -> Console:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,8 @@ _engine = click.option(
     "--engine", "engine_name", type=click.Choice(["docker", "podman"]), help="Default: whichever works."
 )
 
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
 
 @click.group()
 def image() -> None:
@@ -24,7 +28,8 @@ def image() -> None:
 @click.argument("environment")
 @_engine
 @click.option("--allow-dirty", is_flag=True, help="Build also what is not committed; the tag says so.")
-def build(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
+@_json
+def build(environment: str, engine_name: str | None, allow_dirty: bool, as_json: bool) -> None:
     """Build the image of what is checked out, for the architecture of ENVIRONMENT.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. The tag is the git revision. Prints the image's
@@ -35,7 +40,7 @@ def build(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
 
     wanted = _settings(environment)
     name = release.build(wanted, revision.current(), _find(engine_name), allow_dirty=allow_dirty)
-    click.echo(name)
+    click.echo(json.dumps({"name": name}) if as_json else name)
     click.echo(f"Push it: zedi image push {environment}{' --allow-dirty' * allow_dirty}", err=True)
 
 
@@ -43,7 +48,8 @@ def build(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
 @click.argument("environment")
 @_engine
 @click.option("--allow-dirty", is_flag=True, help="Push what `build --allow-dirty` has built.")
-def push(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
+@_json
+def push(environment: str, engine_name: str | None, allow_dirty: bool, as_json: bool) -> None:
     """Push the image of what is checked out to the repository of ENVIRONMENT.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. Prints the digest that the next deploy runs.
@@ -55,7 +61,7 @@ def push(environment: str, engine_name: str | None, allow_dirty: bool) -> None:
     wanted = _settings(environment)
     now, engine = revision.current(), _find(engine_name)
     pushed = release.push(wanted, target_of(wanted), now, engine, allow_dirty=allow_dirty)
-    click.echo(pushed.digest)
+    click.echo(json.dumps(dataclasses.asdict(pushed)) if as_json else pushed.digest)
     tag = pushed.name.rpartition(":")[2]
     named = wanted.realtime.image_tag
     if tag.endswith(release.DIRTY) and named != tag:
