@@ -316,6 +316,15 @@ def test_pushes_what_was_built(on_aws: Workplace, embedded: Target, repository: 
 
 
 @pytest.mark.server
+def test_json_is_what_was_built_and_pushed(on_aws: Workplace, repository: str) -> None:
+    """Name and digest, for programs."""
+    built = json.loads(on_aws.zedi("build", "dev", "--json").stdout)
+    assert built["name"].endswith(f":{on_aws.commit}")
+    pushed = json.loads(on_aws.zedi("push", "dev", "--json").stdout)
+    assert pushed["name"] == f"{repository}:{on_aws.commit}" and pushed["digest"].startswith("sha256:")
+
+
+@pytest.mark.server
 def test_pushes_a_commit_whatever_was_changed_since(
     on_aws: Workplace, embedded: Target, repository: str
 ) -> None:
