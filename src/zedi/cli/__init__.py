@@ -29,6 +29,7 @@ VERBS: Final = (
     "logs",
     "diagram",
     "handover",
+    "adopt",
     "destroy",
 )
 """In the order of the help page. Each is a module here with a click command of the same name."""

@@ -170,6 +170,8 @@ def plan_lines(plan: PhasePlan) -> list[str]:
         services = Counter(change.type.split("::")[1] for change in plan.changes)
         of_what = ", ".join(f"{count} {service}" for service, count in services.most_common())
         return [f"{plan.phase}: creates {len(plan.changes)} resources ({of_what})"]
+    if plan.action == "import":
+        return [f"{plan.phase}: imports {len(plan.changes)} resources"]
     lines = [f"{plan.phase}: changes {len(plan.changes)} of its resources"]
     for change in plan.changes:
         lines.append(f"  {_mark(change)} {change.logical_id} ({change.type}){_fate(change)}")
@@ -300,7 +302,7 @@ class Board:
                 row.done.clear()
             case events.PhasePlanned(_, plan):
                 row.total = len(plan.changes)
-                row.state = {"create": "creates", "update": "updates", "none": "no change"}[plan.action]
+                row.state = _STATES[plan.action]
             case events.ResourceEvent():
                 if event.type != _STACK_TYPE:
                     self._last.append(f"{event.phase}  {event.status}  {event.logical_id}")
@@ -345,6 +347,7 @@ class Board:
         return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
 
 
+_STATES: Final = {"create": "creates", "update": "updates", "import": "imports", "none": "no change"}
 _STYLES: Final[dict[str, Any]] = {
     "waits": "dim",
     "no change": "dim",
@@ -355,5 +358,6 @@ _STYLES: Final[dict[str, Any]] = {
     "deletes": "cyan",
     "creates": "cyan",
     "updates": "cyan",
+    "imports": "cyan",
     "plans": "cyan",
 }

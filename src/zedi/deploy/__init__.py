@@ -8,6 +8,7 @@
     rollout     all phases in order, side by side where they can be: `deploy`
     order       work on phases in threads, each after what it waits for
     destroy     everything taken down again, backwards: what stays and why, `survey` and `destroy`
+    adopt       what Terraform made, taken under the templates: import change sets
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
     status      what is deployed and how it is

@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -33,7 +33,7 @@ from zedi.deploy.stacks import Stack, describe
 from zedi.deploy.target import Target
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, TagTypeDef
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, ResourceToImportTypeDef, TagTypeDef
 
 TEMPLATE_BYTES: Final = 51_200
 """The largest template that CloudFormation takes inline."""
@@ -64,6 +64,8 @@ class Request:
     template: str
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
+    imports: Sequence[ResourceToImportTypeDef] = ()
+    """What the stack takes over, all that is new in the template. Empty: it makes what is new itself."""
 
 
 class Pace:
@@ -167,7 +169,10 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
         )
     stack = _clear(target, request, tell, stop)
     creates = stack is None or stack.status == "REVIEW_IN_PROGRESS"
-    kind: Literal["CREATE", "UPDATE"] = "CREATE" if creates else "UPDATE"
+    kind: Literal["CREATE", "UPDATE", "IMPORT"] = "CREATE" if creates else "UPDATE"
+    imports: dict[str, Any] = {}
+    if request.imports:
+        kind, imports = "IMPORT", {"ResourcesToImport": list(request.imports)}
     cloudformation = target.client("cloudformation")
     parameters: list[ParameterTypeDef] = [
         {"ParameterKey": name, "ParameterValue": value} for name, value in sorted(request.parameters.items())
@@ -184,6 +189,7 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
             Capabilities=["CAPABILITY_NAMED_IAM"],
             Tags=tags,
             ClientToken=uuid.uuid4().hex,
+            **imports,
         )
     except ClientError as error:
         if stack is not None and plan.says_no_changes(error.response["Error"].get("Message", "")):
@@ -206,9 +212,10 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
         if not plan.says_no_changes(reason):
             what = "\n".join([f"AWS does not take the change set: {reason}", *details])
             raise DeployError(request.phase, what, advice(what))
-    return plan.from_change_set(
+    planned = plan.from_change_set(
         request.phase, pages, creates=creates, template=request.template, parameters=shown
     )
+    return replace(planned, action="import") if request.imports else planned
 
 
 def discard(target: Target, planned: PhasePlan) -> None:

@@ -21,7 +21,7 @@ from zedi.deploy import DeployError
 FORMAT: Final = 1
 """Of the JSON form. A reader refuses any other."""
 
-Action = Literal["create", "update", "none"]
+Action = Literal["create", "update", "import", "none"]
 ChangeAction = Literal["add", "modify", "remove", "import", "dynamic", "sync"]
 Replacement = Literal["never", "conditional", "always"]
 """Whether a modified resource becomes a new one. Conditional: AWS knows when it does it."""
