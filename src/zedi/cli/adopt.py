@@ -1,4 +1,4 @@
-"""`zedi adopt`: say what of Terraform's would be taken over and what would differ; ask for the name; do it."""
+"""`zedi adopt`: say what of Terraform's is taken over and what differs; ask for the name; do it."""
 
 from __future__ import annotations
 

@@ -108,12 +108,10 @@ def parse(text: str, where: str) -> State:
         raise StateError(where, "is empty", RIGHT_COMMAND)
     try:
         data: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
         # The error's own text may quote what stands there.
-        cut = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()) - 1
-        what = (
-            "is cut off: its JSON does not end" if cut else "is not JSON; is it what `terraform show` prints?"
-        )
+        begun = text.lstrip().startswith("{")
+        what = "is cut off, or damaged" if begun else "is not JSON; was -json left out?"
         raise StateError(where, what, RIGHT_COMMAND) from None
     other = _what_else(data)
     if other is not None:
