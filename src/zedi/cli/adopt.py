@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zedi.deploy.adopt.plan import Adoption, PhaseAdoption
 
 INTERRUPTED = 130
-_VALUE_CHARACTERS = 60
+_VALUE_CHARACTERS = 200
 
 
 @click.command()
