@@ -185,5 +185,6 @@ def last_words(found: Adoption, environment: str) -> list[str]:
         "1. Make it forget them (this deletes nothing):",
         *(f"     terraform state rm {shlex.quote(address)}" for address in found.addresses),
         f"2. See that nothing differs but what was listed: zedi drift {environment}",
-        f"3. Bring in the rest, phase by phase: zedi deploy {environment} --through networking, then cache",
+        f"3. Bring in the rest, looking after each: zedi deploy {environment} --only networking, then"
+        " security, database, cache; then all.",
     ]
