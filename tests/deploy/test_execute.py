@@ -188,7 +188,7 @@ def test_finds_the_first_cause() -> None:
     assert error.where == "cache/Redis (AWS::SNS::Topic)"
     assert error.what.startswith("zedi-dev-redis already exists\n")
     assert "ROLLBACK_COMPLETE" in error.what
-    assert "Delete or rename it" in error.fix
+    assert "Delete or rename what is there" in error.fix
 
 
 def test_a_stack_can_fail_by_itself() -> None:
@@ -209,18 +209,19 @@ def test_a_stack_can_fail_by_itself() -> None:
     ("reason", "word"),
     [
         ("User: x is not authorized to perform: rds:CreateDBCluster", "Allow"),
-        ("Cannot find version 15.4 for aurora-postgresql", "engine_version"),
-        ("The maximum number of VPCs has been reached.", "Service Quotas"),
+        ("Cannot find version 15.4 for aurora-postgresql", "Z307"),
+        ("The maximum number of VPCs has been reached.", "Z151"),
+        ("The maximum number of rules has been reached.", "Service Quotas"),
         (
             "You can't create this secret because a secret with this name is already scheduled for deletion",
-            "restore",
+            "Z352",
         ),
         ("Resource handler returned message: ECS Deployment Circuit Breaker was triggered", "log group"),
         ("The sun was in my eyes", "Correct what AWS says"),
     ],
 )
 def test_advises(reason: str, word: str) -> None:
-    """Reasons that are known come with what to do about them, and every other with the way on."""
+    """Reasons that preflight or we know come with what to do about them, and every other with the way on."""
     assert word in advice(reason)
 
 

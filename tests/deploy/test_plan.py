@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from zedi.deploy import DeployError
-from zedi.deploy.plan import Change, Detail, PhasePlan, Plan, from_change_set, says_no_changes
+from zedi.deploy import plan as plan_room
+from zedi.deploy.plan import (
+    Change,
+    Deployed,
+    Detail,
+    PhasePlan,
+    Plan,
+    Source,
+    from_change_set,
+    given_name,
+    lacks_values,
+    outline,
+    same_secret,
+    says_no_changes,
+    secret_digest,
+    settings_digests,
+    with_values,
+)
+from zedi.settings import Database, Settings
 
 _ARN = "arn:aws:cloudformation:ap-northeast-1:123456789012:"
 
@@ -181,17 +202,166 @@ def test_a_reference_to_what_stays_loses_nothing(changes: list[Change], lost: li
     assert [change.logical_id for change in plan.losses] == lost
 
 
+def saved() -> Plan:
+    return Plan(
+        "dev",
+        "ap-northeast-1",
+        "123456789012",
+        "",
+        "2026-11-23T12:00:00+00:00",
+        settings_digests(Settings(name="dev")),
+        (
+            replace(
+                read(answer(NODE_TYPE)),
+                sources=(Source("VpcId", "networking", "output of networking"),),
+                secrets=(("A", secret_digest("x")),),
+                stack_changed="2026-11-23T11:00:00+00:00",
+                expected=600.0,
+                notes=("a note",),
+            ),
+        ),
+    )
+
+
 def test_goes_through_json() -> None:
     """A saved plan is the plan."""
-    plan = Plan("dev", "ap-northeast-1", "123456789012", (read(answer(NODE_TYPE)),))
+    plan = saved()
     assert Plan.from_json(plan.to_json()) == plan
 
 
+def tampered(change: Callable[[dict[str, Any]], object], *, consistent: bool = False) -> str:
+    """A plan's JSON with something changed; `consistent`: by somebody who knows of the digest."""
+    data = json.loads(saved().to_json())
+    change(data)
+    if consistent:
+        body = {key: value for key, value in data.items() if key not in ("format", "sha256")}
+        data["sha256"] = plan_room._digest(body)
+    return json.dumps(data)
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", '{"format": 0}', '{"format": 1, "environment": "dev"}', '{"format": 1, "phases": [1]}'],
+    ("text", "word"),
+    [
+        ("", "not a whole one"),
+        ("[]", "not a plan"),
+        ("{}", "not a plan"),
+        ("null", "not a plan"),
+        (saved().to_json()[:-40], "not a whole one"),
+        (tampered(lambda data: data.update(format=1)), "format 1"),
+        (tampered(lambda data: data.pop("sha256")), "changed after it was written"),
+        (tampered(lambda data: data.update(environment="prod")), "changed after it was written"),
+        (tampered(lambda data: data["phases"][0].pop("changes"), consistent=True), "changes"),
+        (tampered(lambda data: data["phases"][0].update(action="burn"), consistent=True), "action"),
+        (tampered(lambda data: data.update(phases=[1]), consistent=True), "phases.0"),
+        (tampered(lambda data: data.update(region=1), consistent=True), "region"),
+    ],
 )
-def test_refuses_what_is_no_plan(text: str) -> None:
-    """Anything else is an error for people."""
-    with pytest.raises(DeployError, match="not a plan of this version"):
-        Plan.from_json(text)
+def test_refuses_what_is_no_plan(text: str, word: str) -> None:
+    """What was cut, edited, or written by another version is one error for people."""
+    with pytest.raises(DeployError) as caught:
+        Plan.from_json(text, "plan.json")
+    assert caught.value.where == "plan.json"
+    assert word in caught.value.what
+    assert "zedi plan" in caught.value.fix
+
+
+def test_a_plan_holds_no_secret() -> None:
+    """Of a secret a plan keeps what tells another one from it, salted: equal ones do not look equal."""
+    one, two = secret_digest("hunter2"), secret_digest("hunter2")
+    assert one != two and "hunter2" not in one
+    assert same_secret("hunter2", one) and same_secret("hunter2", two)
+    assert not same_secret("hunter3", one)
+
+
+def test_settings_are_told_apart_by_their_keys() -> None:
+    """The key that differs has another digest, and no other key has."""
+    before = dict(settings_digests(Settings(name="dev")))
+    after = dict(settings_digests(Settings(name="dev", database=Database(max_acu=8))))
+    assert [key for key in before if before[key] != after[key]] == ["database.max_acu"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"),
+    [
+        ("Retain", "retained"),
+        ("RetainExceptOnCreate", "retained"),
+        ("ReplaceAndRetain", "retained"),
+        ("Snapshot", "snapshot"),
+        ("ReplaceAndSnapshot", "snapshot"),
+        ("Delete", None),
+        ("ReplaceAndDelete", None),
+        ("", None),
+    ],
+)
+def test_knows_what_is_kept(policy: str, kept: str | None) -> None:
+    """What is left of what goes is what its policy says."""
+    assert Change("remove", "X", "AWS::S3::Bucket", policy=policy).kept == kept
+
+
+def test_the_template_says_the_policy_where_aws_does_not() -> None:
+    """A replacement that AWS names no policy for has its template's, else none."""
+    change = {**NODE_TYPE, "PolicyAction": ""}
+    for declaration, policy in (
+        ({"UpdateReplacePolicy": "Retain"}, "ReplaceAndRetain"),
+        ({}, "ReplaceAndDelete"),
+    ):
+        template = json.dumps({"Resources": {"Redis": declaration}})
+        plan = from_change_set("cache", [answer(change)], creates=False, template=template, parameters={})
+        assert plan.changes[0].policy == policy
+
+
+TEMPLATE: dict[str, Any] = {
+    "Parameters": {"Size": {"Type": "String", "Default": "small"}, "Zone": {"Type": "String"}},
+    "Resources": {
+        "Redis": {
+            "Type": "AWS::ElastiCache::ReplicationGroup",
+            "Properties": {
+                "ReplicationGroupId": "zedi-dev-redis",
+                "CacheNodeType": {"Ref": "Size"},
+                "Zones": [{"Ref": "Zone"}],
+                "SubnetIds": {"Ref": "Subnets"},
+            },
+        }
+    },
+}
+
+
+def test_values_come_from_the_templates_where_aws_gives_none() -> None:
+    """Both values of a property, parameters and defaults filled in; nothing where the texts are equal."""
+    names = ("CacheNodeType", "Zones", "SubnetIds")
+    change = Change(
+        "modify", "Redis", "T", details=tuple(Detail("Properties", name, "never") for name in names)
+    )
+    planned = PhasePlan("cache", "s", "update", (change,), (), "0", "arn")
+    assert lacks_values(planned)
+    text = json.dumps(TEMPLATE)
+    done = with_values(planned, Deployed(text, {"Zone": "a"}), Deployed(text, {"Zone": "b", "Size": "large"}))
+    assert [(detail.before, detail.after) for detail in done.changes[0].details] == [
+        ("small", "large"),
+        ('["a"]', '["b"]'),
+        (None, None),
+    ]
+
+
+def test_an_outline_is_read_off_the_template() -> None:
+    """What would be made, by the names that the template gives; what an update changes nobody knows yet."""
+    drawn = outline("cache", "s", json.dumps(TEMPLATE), {"Zone": "a"}, "1", creates=True)
+    assert drawn.changes == (Change("add", "Redis", "AWS::ElastiCache::ReplicationGroup", "zedi-dev-redis"),)
+    assert drawn.outlined and drawn.parameters == (("Zone", "a"),)
+    assert outline("cache", "s", json.dumps(TEMPLATE), {}, "1", creates=False).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties", "name"),
+    [
+        ("AWS::S3::Bucket", {"BucketName": {"Fn::Sub": "files-${AWS::AccountId}"}}, "files-123456789012"),
+        ("AWS::S3::Bucket", {"BucketName": {"Fn::Sub": "files-${Other}"}}, None),
+        ("AWS::RDS::DBInstance", {"DBClusterIdentifier": "c", "DBInstanceIdentifier": "i"}, "i"),
+        ("AWS::EC2::VPCEndpoint", {"ServiceName": "com.amazonaws.ecr"}, None),
+        ("AWS::ECS::Service", {"ServiceName": {"Ref": "X"}}, None),
+        ("AWS::EC2::VPC", {}, None),
+    ],
+)
+def test_names_are_those_that_the_template_gives(kind: str, properties: Any, name: str | None) -> None:
+    """A name is one in plain words and the resource's own; all else is made up by AWS."""
+    assert given_name({"Type": kind, "Properties": properties}, "123456789012") == name

@@ -181,7 +181,7 @@ def test_a_failure_shows_its_cause_and_the_same_command_goes_on(
         deploy(settings, target, listener=heard, phases=phases)
     assert caught.value.where == "two/Stored (AWS::SSM::Parameter)"
     assert "already exists" in caught.value.what and "ROLLBACK_COMPLETE" in caught.value.what
-    assert "Delete or rename it" in caught.value.fix
+    assert "Delete or rename what is there" in caught.value.fix and "Z055" in caught.value.fix
     assert [failed.phase for failed in heard.of(PhaseFailed)] == ["two"]
     assert [done.phase for done in heard.of(PhaseDone)] == ["one"]
     left = describe(target, f"{settings.prefix}-two")

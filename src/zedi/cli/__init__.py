@@ -19,6 +19,7 @@ VERBS: Final = (
     "synth",
     "preflight",
     "cost",
+    "plan",
     "deploy",
     "image",
     "status",

@@ -1,31 +1,21 @@
-"""`zedi deploy`: make change sets, show what they will do, carry them out, and show how it goes."""
+"""`zedi deploy`: every phase, or a saved plan, carried out; asks before what holds data is let go of."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-    from zedi.deploy.events import Event, Listener
-    from zedi.deploy.plan import Change, Detail, PhasePlan
     from zedi.deploy.rollout import DataLossError, DeployResult
     from zedi.deploy.target import Target
     from zedi.settings import Settings
 
 REALTIME: Final = "realtime"
 INTERRUPTED: Final = 130
-_LAST_EVENTS: Final = 6
-_VALUE_CHARACTERS: Final = 60
-_STACK_TYPE: Final = "AWS::CloudFormation::Stack"
 
 
 @click.command()
@@ -39,6 +29,13 @@ _STACK_TYPE: Final = "AWS::CloudFormation::Stack"
     help="A resource that holds data and may be removed or replaced. May be given several times.",
 )
 @click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Carry out exactly that plan (zedi plan --save), or nothing where it is stale.",
+)
+@click.option(
     "--image", "with_image", is_flag=True, help="Build and push this revision's image, unless it is there."
 )
 def deploy(
@@ -46,6 +43,7 @@ def deploy(
     through: str | None,
     only: str | None,
     allow_replace: tuple[str, ...],
+    plan_file: Path | None,
     with_image: bool,
 ) -> None:
     """Bring what is deployed in ENVIRONMENT in line with its settings.
@@ -53,7 +51,7 @@ def deploy(
     ENVIRONMENT is a name (dev) or the path of a .toml file. What each phase will change is shown before it
     is done; a change that would lose data stops the phase until the resource's name is typed, or given with
     --allow-replace. It may be interrupted: AWS finishes what it has
-    begun, and the same command goes on from there.
+    begun, and the same command goes on from there. `zedi plan` shows all of it without doing it.
 
     With --image an empty account gets a running service in one go: the image is built first, the service is
     deployed without a task, which makes the repository, the image is pushed, the service deployed once more.
@@ -61,6 +59,8 @@ def deploy(
     from rich.console import Console
 
     from zedi import settings
+    from zedi.cli.board import display
+    from zedi.deploy import saved
     from zedi.deploy.rollout import DataLossError, chosen
     from zedi.deploy.rollout import deploy as roll_out
     from zedi.deploy.target import target_of
@@ -69,7 +69,12 @@ def deploy(
 
     if through is not None and only is not None:
         raise click.UsageError("Say --through or --only, not both.")
+    if plan_file is not None and (through is not None or only is not None or with_image):
+        raise click.UsageError(
+            "--plan says what is deployed: neither --through nor --only nor --image beside it."
+        )
     phases = chosen(PHASES, through, only)  # a wrong name is said before anybody is asked
+    plan = saved.read(plan_file) if plan_file is not None else None
     wanted = settings.load(environment)
     if with_image:
         if REALTIME not in [phase.name for phase in phases]:
@@ -82,15 +87,25 @@ def deploy(
         push = None
     place = target.endpoint_url or f"account {target.account}, {target.region}"
     click.echo(f"{wanted.prefix} → {place}")
+    names = tuple(phase.name for phase in phases)
+    if plan is not None:
+        click.echo(f"As planned at {plan.made} in {plan_file}.")
+        names = tuple(planned.phase for planned in plan.phases)
 
     console = Console(highlight=False)
     try:
         allowed = set(allow_replace)
         while True:
             try:
-                with display(console, tuple(phase.name for phase in phases)) as listener:
+                with display(console, names) as listener:
                     result = roll_out(
-                        wanted, target, listener=listener, through=through, only=only, allow_replace=allowed
+                        wanted,
+                        target,
+                        listener=listener,
+                        through=through,
+                        only=only,
+                        allow_replace=allowed,
+                        plan=plan,
                     )
                 break
             except DataLossError as loss:
@@ -102,9 +117,8 @@ def deploy(
             with display(console, (REALTIME,)) as listener:
                 result = roll_out(wanted, target, listener=listener, only=REALTIME)
     except KeyboardInterrupt:
-        click.echo(
-            "Stopped watching. AWS finishes what it has begun; the same command goes on from there.", err=True
-        )
+        again = "the same command" if plan is None else f"without --plan, zedi deploy {environment}"
+        click.echo(f"Stopped watching. AWS finishes what it has begun; {again} goes on from there.", err=True)
         raise SystemExit(INTERRUPTED) from None
     click.echo(summary(result))
 
@@ -160,204 +174,3 @@ def summary(result: DeployResult) -> str:
     if url:
         lines.append(f"The front end is at {url}")
     return "\n".join(lines)
-
-
-def plan_lines(plan: PhasePlan) -> list[str]:
-    """A plan for people; a new stack's resources are counted, changes of an old one's are listed."""
-    if plan.action == "none":
-        return [f"{plan.phase}: nothing to change"]
-    if plan.action == "create":
-        services = Counter(change.type.split("::")[1] for change in plan.changes)
-        of_what = ", ".join(f"{count} {service}" for service, count in services.most_common())
-        return [f"{plan.phase}: creates {len(plan.changes)} resources ({of_what})"]
-    if plan.action == "import":
-        return [f"{plan.phase}: imports {len(plan.changes)} resources"]
-    lines = [f"{plan.phase}: changes {len(plan.changes)} of its resources"]
-    for change in plan.changes:
-        lines.append(f"  {_mark(change)} {change.logical_id} ({change.type}){_fate(change)}")
-        lines.extend(f"      {_detail(detail)}" for detail in change.details)
-    return lines
-
-
-def _mark(change: Change) -> str:
-    if change.replacement != "never":
-        return "±"
-    return {"add": "+", "remove": "-", "import": "←"}.get(change.action, "~")
-
-
-def _fate(change: Change) -> str:
-    words = {"always": " is replaced", "conditional": " may be replaced", "never": ""}[change.replacement]
-    if change.loses_data:
-        words += " and its data is lost" if words else " with its data"
-    return words
-
-
-def _detail(detail: Detail) -> str:
-    name = detail.name or detail.attribute
-    if detail.before is None and detail.after is None:
-        why = detail.cause or detail.source
-        return f"{name} ({why})" if why else name
-    return f"{name}: {_short(detail.before)} → {_short(detail.after)}"
-
-
-def _short(value: str | None) -> str:
-    if value is None:
-        return "(none)"
-    line = " ".join(value.split())
-    return line if len(line) <= _VALUE_CHARACTERS else f"{line[: _VALUE_CHARACTERS - 1]}…"
-
-
-def event_line(event: Event) -> str | None:
-    """One event in one line, or None where it is worth none."""
-    from zedi.deploy import events
-
-    match event:
-        case events.PhaseNote(phase, text):
-            return f"{phase}: {text}"
-        case events.PhasePlanned(_, plan):
-            return "\n".join(plan_lines(plan))
-        case events.ResourceEvent() if event.status.endswith(("_COMPLETE", "_FAILED")):
-            line = f"{event.phase}: {event.status} {event.logical_id} ({event.type})"
-            return f"{line}: {event.reason}" if event.status.endswith("_FAILED") and event.reason else line
-        case events.ResourceEvent() if event.status == "DELETE_SKIPPED":
-            return f"{event.phase}: kept {event.logical_id} ({event.type})"
-        case events.PhaseDeleted(phase, seconds):
-            return f"{phase}: deleted in {seconds:.1f} s"
-        case events.PhaseDone(phase, plan, seconds) if plan.action != "none":
-            return f"{phase}: done in {seconds:.1f} s"
-        case events.PhaseFailed(phase):
-            return f"{phase}: failed"
-        case events.FrontEndPublished(uploaded, unchanged, deleted):
-            return f"front end: {uploaded} files uploaded, {unchanged} unchanged, {deleted} old ones deleted"
-        case _:
-            return None
-
-
-def display(console: Console, phases: tuple[str, ...]) -> AbstractContextManager[Listener]:
-    """Shows what the listener is told: a table that follows on a terminal, lines elsewhere."""
-    return _live(console, phases) if console.is_terminal else _plain(phases)
-
-
-@contextmanager
-def _plain(phases: tuple[str, ...]) -> Iterator[Listener]:
-    """Lines with the seconds since the start, for logs."""
-    began = time.monotonic()
-
-    def listener(event: Event) -> None:
-        text = event_line(event)
-        if text is not None:
-            click.echo(f"{time.monotonic() - began:7.1f} s  {text}")
-
-    yield listener
-
-
-@contextmanager
-def _live(console: Console, phases: tuple[str, ...]) -> Iterator[Listener]:
-    """A table of phases that follows what happens, with the plans and failures above it."""
-    from rich.live import Live
-
-    board = Board(phases)
-    with Live(get_renderable=board.table, console=console, refresh_per_second=8) as live:
-
-        def listener(event: Event) -> None:
-            from zedi.deploy import events
-
-            board.follow(event)
-            lasting = isinstance(event, events.PhaseNote | events.PhasePlanned | events.FrontEndPublished)
-            failed = isinstance(event, events.ResourceEvent) and event.status.endswith("_FAILED")
-            text = event_line(event) if lasting or failed else None
-            if text is not None:
-                live.console.print(text, style="red" if failed else None, markup=False)
-
-        yield listener
-
-
-@dataclass
-class _Row:
-    state: str = "waits"
-    total: int = 0
-    done: set[str] = field(default_factory=set)
-    began: float | None = None
-    seconds: float | None = None
-
-
-class Board:
-    """What the live display shows. `follow` and `table` may be called from different threads."""
-
-    def __init__(self, phases: tuple[str, ...], clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._rows = {phase: _Row() for phase in phases}
-        self._last: deque[str] = deque(maxlen=_LAST_EVENTS)
-
-    def follow(self, event: Event) -> None:
-        from zedi.deploy import events
-
-        if isinstance(event, events.FrontEndPublished):
-            return
-        # A phase that this deploy is not about can come in: security learns the front end's address.
-        row = self._rows.setdefault(event.phase, _Row())
-        match event:
-            case events.PhaseStarted():
-                row.state, row.began, row.seconds = "plans", self._clock(), None
-                row.done.clear()
-            case events.PhasePlanned(_, plan):
-                row.total = len(plan.changes)
-                row.state = _STATES[plan.action]
-            case events.ResourceEvent():
-                if event.type != _STACK_TYPE:
-                    self._last.append(f"{event.phase}  {event.status}  {event.logical_id}")
-                    if event.status.endswith(("_COMPLETE", "_SKIPPED")):
-                        row.done.add(event.logical_id)
-                elif "ROLLBACK" in event.status:
-                    row.state = "rolls back"
-                elif event.status == "DELETE_IN_PROGRESS":
-                    row.state = "deletes"
-            case events.PhaseDeleted(_, seconds):
-                row.state, row.seconds = "deleted", seconds
-            case events.PhaseDone(_, plan, seconds):
-                row.seconds = seconds
-                row.state = "no change" if plan.action == "none" else "done"
-            case events.PhaseFailed():
-                row.state = "failed"
-                row.seconds = self._clock() - row.began if row.began is not None else None
-
-    def table(self) -> RenderableType:
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("phase")
-        table.add_column("state")
-        table.add_column("resources", justify="right")
-        table.add_column("time", justify="right")
-        for phase, row in list(self._rows.items()):
-            table.add_row(
-                phase,
-                Text(row.state, style=_STYLES.get(row.state, "")),
-                f"{min(len(row.done), row.total)}/{row.total}" if row.total else "",
-                self._time(row),
-            )
-        return Group(table, *(Text(line, style="dim", no_wrap=True) for line in list(self._last)))
-
-    def _time(self, row: _Row) -> str:
-        if row.began is None:
-            return ""
-        seconds: float = row.seconds if row.seconds is not None else self._clock() - row.began
-        return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
-
-
-_STATES: Final = {"create": "creates", "update": "updates", "import": "imports", "none": "no change"}
-_STYLES: Final[dict[str, Any]] = {
-    "waits": "dim",
-    "no change": "dim",
-    "done": "green",
-    "failed": "bold red",
-    "rolls back": "red",
-    "deleted": "green",
-    "deletes": "cyan",
-    "creates": "cyan",
-    "updates": "cyan",
-    "imports": "cyan",
-    "plans": "cyan",
-}

@@ -39,7 +39,7 @@ def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None
     from rich.console import Console
 
     from zedi import settings
-    from zedi.cli.deploy import display
+    from zedi.cli.board import display
     from zedi.deploy import destroy as room
     from zedi.deploy.target import target_of
 

@@ -4,6 +4,9 @@
     facts       what a phase needs and no earlier phase outputs: token keys, engine version, image
     revision    which git revision we are: the name of the image
     plan        what will happen, as frozen data: one change set a phase
+    planning    makes the plan of all phases, and changes nothing: `zedi plan`
+    saved       a plan in a file, and what has changed since it was written
+    timing      how long that takes on AWS, by estimate, and which phases it hangs on
     execute     one phase: proposes a change set, carries it out, follows its events to the end
     rollout     all phases in order, side by side where they can be: `deploy`
     order       work on phases in threads, each after what it waits for
@@ -19,7 +22,8 @@
     credentials the database's, out of Secrets Manager
     events      what a listener is told meanwhile
 
-May import: settings, contract, phases, errors. Prints nothing: progress goes to a listener.
+May import: settings, contract, phases, preflight (`explain` alone), errors. Prints nothing: progress goes to
+a listener.
 """
 
 from zedi.errors import ZediError

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from zedi.deploy.plan import PhasePlan
 from zedi.errors import ZediError
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is ahead, told first. Nothing of it is told of the embedded AWS, which takes a moment."""
+
+    after: Mapping[str, tuple[str, ...]]
+    """What each phase waits for."""
+    seconds: Mapping[str, float]
+    """That each phase takes by estimate; not of those whose plan must be seen first."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,8 @@ class FrontEndPublished:
 
 
 Event = (
-    PhaseStarted
+    Outlook
+    | PhaseStarted
     | PhaseNote
     | PhasePlanned
     | ResourceEvent

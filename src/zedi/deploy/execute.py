@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from zedi import preflight
 from zedi.deploy import DeployError, plan
 from zedi.deploy.events import Event, PhaseNote, ResourceEvent
 from zedi.deploy.plan import PhasePlan
@@ -156,7 +157,8 @@ class StackEvents:
 def propose(target: Target, request: Request, tell: Tell, stop: threading.Event) -> PhasePlan:
     """Clears the way and makes the change set; nothing is deployed yet.
 
-    Raises DeployError when the stack needs a hand, or AWS takes neither template nor parameters.
+    Raises DeployError when the stack needs a hand, or AWS takes neither template nor parameters. A change
+    set that comes to nothing, or that nobody waits for any more, is not left behind.
     """
     from botocore.exceptions import ClientError
 
@@ -201,27 +203,98 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
                 parameters=tuple(sorted(shown.items())),
                 template_sha256=plan.template_hash(request.template),
                 stack_id=stack.id,
+                stack_changed=iso(stack.changed),
+                secrets=_secrets(request),
             )
         raise
-    pages = _wait_for_change_set(target, request.phase, made["Id"], stop)
-    if pages[0]["Status"] == "FAILED":
+    kept = False
+    try:
+        pages = _wait_for_change_set(target, request.phase, made["Id"], stop)
         reason = str(pages[0].get("StatusReason", ""))
-        details = _validation(target, change_set=made["Id"]) if "EarlyValidation" in reason else []
-        # Nobody can use it, and a stack holds a limited number.
-        cloudformation.delete_change_set(ChangeSetName=made["Id"])
-        if not plan.says_no_changes(reason):
+        failed = pages[0]["Status"] == "FAILED"
+        if failed and not plan.says_no_changes(reason):
+            details = _validation(target, change_set=made["Id"]) if "EarlyValidation" in reason else []
             what = "\n".join([f"AWS does not take the change set: {reason}", *details])
             raise DeployError(request.phase, what, advice(what))
+        kept = not failed
+    finally:
+        if not kept:
+            _drop(target, made["Id"], made["StackId"])
     planned = plan.from_change_set(
         request.phase, pages, creates=creates, template=request.template, parameters=shown
     )
-    return replace(planned, action="import") if request.imports else planned
+    changed = None if creates or stack is None else stack.changed
+    planned = replace(
+        planned,
+        action="import" if request.imports else planned.action,
+        stack_changed=iso(changed),
+        secrets=_secrets(request),
+    )
+    if stack is not None and plan.lacks_values(planned):
+        before = cloudformation.get_template(StackName=stack.id, TemplateStage="Original")["TemplateBody"]
+        planned = plan.with_values(
+            planned,
+            plan.Deployed(before if isinstance(before, str) else json.dumps(before), stack.parameters),
+            plan.Deployed(request.template, shown),
+        )
+    return planned
+
+
+def outline(request: Request, stack: Stack | None, account: str) -> PhasePlan:
+    """The plan of a phase that can have no change set yet, read off its template; `request` may lack values.
+
+    Args:
+        stack: as it is now.
+    """
+    there = stack if stack is not None and stack.status != "REVIEW_IN_PROGRESS" else None
+    drawn = plan.outline(
+        request.phase,
+        request.stack,
+        request.template,
+        _masked(request),
+        account,
+        creates=there is None or not there.deployed,
+    )
+    return replace(
+        drawn,
+        stack_id=there.id if there else "",
+        stack_changed=iso(there.changed if there else None),
+        secrets=_secrets(request),
+    )
 
 
 def discard(target: Target, planned: PhasePlan) -> None:
-    """Deletes a plan's change set: nobody will carry it out, and a stack holds a limited number."""
+    """Deletes a plan's change set, which nobody will carry out; and its stack, where that is all there is."""
     if planned.change_set is not None:
-        target.client("cloudformation").delete_change_set(ChangeSetName=planned.change_set)
+        _drop(target, planned.change_set, planned.stack_id)
+
+
+def _drop(target: Target, change_set: str, stack_id: str) -> None:
+    """Deletes a change set: a stack holds a limited number of them.
+
+    A stack that was only made to hold it goes as well, unless it holds somebody else's too.
+    """
+    from botocore.exceptions import ClientError
+
+    cloudformation = target.client("cloudformation")
+    try:
+        cloudformation.delete_change_set(ChangeSetName=change_set)
+    except ClientError as error:
+        # One that is still being made cannot be deleted; it goes with its stack, or is one of many.
+        if error.response["Error"].get("Code") != "InvalidChangeSetStatus":
+            raise
+    stack = describe(target, stack_id)
+    if stack is None or stack.status != "REVIEW_IN_PROGRESS":
+        return
+    pages = cloudformation.get_paginator("list_change_sets").paginate(StackName=stack_id)
+    others = [
+        each
+        for page in pages
+        for each in page["Summaries"]
+        if each.get("ChangeSetId") != change_set and not each.get("Status", "").startswith("DELETE_")
+    ]
+    if not others:
+        cloudformation.delete_stack(StackName=stack_id)
 
 
 def carry_out(target: Target, planned: PhasePlan, tell: Tell, stop: threading.Event) -> None:
@@ -331,62 +404,66 @@ def first_failure(happened: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | 
 
 _ADVICE: Final = (
     (
-        r"already exists|AlreadyExists|already in use",
-        "Something of that name is there and is not this stack's. Delete or rename it, then run the same"
-        " command again.",
-    ),
-    (
         r"not authorized|AccessDenied|Access Denied|is not allowed to",
-        "Allow that action to whom you are signed in as, then run the same command again.",
-    ),
-    (
-        r"[Cc]annot find version|engine version",
-        "Set database.engine_version to a major, such as 15, for the newest version that AWS offers.",
+        "Allow that action to whom you are signed in as.",
     ),
     (
         r"LimitExceeded|(limit|quota|maximum).*(exceeded|reached)|(exceeded|reached).*(limit|quota|maximum)",
-        "Delete what is not needed any more, or ask for more under Service Quotas; then run the same command"
-        " again.",
+        "Delete what is not needed any more, or ask for more under Service Quotas.",
     ),
     (
-        r"scheduled for deletion",
-        "A secret of that name waits for its end: restore it, or delete it without a recovery window"
-        " (aws secretsmanager delete-secret --force-delete-without-recovery).",
+        r"already in use",
+        "Something of that name is there and is not this stack's. Delete or rename it.",
     ),
     (
         r"[Cc]ircuit [Bb]reaker|did not stabilize",
-        "The tasks did not come up: read the service's log group, then run the same command again.",
+        "The tasks did not come up: read the service's log group.",
     ),
 )
+"""What no rule of preflight stands for: what is known before a deploy is said there, with its fix."""
 
 
 def advice(reason: str) -> str:
-    """What to do about a reason that AWS gives."""
+    """What to do about a reason that AWS gives; preflight's fix, where one of its rules stands for it."""
+    again = "Then run the same command again: it goes on from here."
+    rule = preflight.explain(reason)
+    if rule is not None:
+        return f"{rule.fix} {again}\n  {rule.id}: {rule.why}"
     for pattern, fix in _ADVICE:
         if re.search(pattern, reason):
-            return fix
+            return f"{fix} {again}"
     return "Correct what AWS says above, then run the same command again: it goes on from here."
+
+
+def settled(target: Target, request: Request, tell: Tell, stop: threading.Event) -> Stack | None:
+    """The stack, when nothing is under way in it (None: there is none). Changes nothing.
+
+    Raises DeployError when it needs a hand before it takes a change set.
+    """
+    pace = Pace(stop)
+    while True:
+        stack = describe(target, request.stack)
+        if stack is None or stack.status == "REVIEW_IN_PROGRESS":
+            return stack
+        if not stack.status.endswith("_IN_PROGRESS"):
+            break
+        join(target, request.phase, stack, tell, stop)
+        pace.wait(request.phase)
+    if _stuck(stack):
+        raise _needs_a_hand(target, request.phase, stack)
+    return stack
 
 
 def _clear(target: Target, request: Request, tell: Tell, stop: threading.Event) -> Stack | None:
     """Brings the stack into a state that takes a change set, and returns it (None: there is none)."""
     pace = Pace(stop)
     while True:
-        stack = describe(target, request.stack)
-        if stack is None or stack.status == "REVIEW_IN_PROGRESS":
+        stack = settled(target, request, tell, stop)
+        if stack is None or stack.status != "ROLLBACK_COMPLETE":
             return stack
-        if stack.status.endswith("_IN_PROGRESS"):
-            join(target, request.phase, stack, tell, stop)
-            pace.wait(request.phase)
-        elif stack.status == "ROLLBACK_COMPLETE":
-            tell(
-                PhaseNote(request.phase, f"{stack.name} is {stack.status}, so it never was: it is made anew")
-            )
-            delete(target, request.phase, stack, tell, stop)
-        elif _stuck(stack):
-            raise _needs_a_hand(target, request.phase, stack)
-        else:
-            return stack
+        tell(PhaseNote(request.phase, f"{stack.name} is {stack.status}, so it never was: it is made anew"))
+        delete(target, request.phase, stack, tell, stop)
+        pace.wait(request.phase)
 
 
 def _place(target: Target, stack: Stack) -> str:
@@ -562,8 +639,21 @@ def _told(phase: str, event: Mapping[str, Any]) -> ResourceEvent:
 
 def _masked(request: Request) -> dict[str, str]:
     """The parameters as a plan may show them."""
-    declared = json.loads(request.template).get("Parameters", {})
-    return {
-        name: plan.MASK if str(declared.get(name, {}).get("NoEcho", "")).lower() == "true" else value
-        for name, value in request.parameters.items()
-    }
+    secret = secret_parameters(request.template)
+    return {name: plan.MASK if name in secret else value for name, value in request.parameters.items()}
+
+
+def _secrets(request: Request) -> tuple[tuple[str, str], ...]:
+    secret = secret_parameters(request.template)
+    given = sorted(request.parameters.items())
+    return tuple((name, plan.secret_digest(value)) for name, value in given if name in secret)
+
+
+def secret_parameters(template: str) -> set[str]:
+    """The names of a template's (JSON text) NoEcho parameters."""
+    declared = json.loads(template).get("Parameters", {})
+    return {name for name, each in declared.items() if str(each.get("NoEcho", "")).lower() == "true"}
+
+
+def iso(at: datetime | None) -> str:
+    return "" if at is None else at.astimezone(UTC).isoformat()

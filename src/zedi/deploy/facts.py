@@ -19,6 +19,11 @@ from zedi.deploy.target import Target, TargetError
 from zedi.phases import stack_name
 from zedi.settings import Settings
 
+
+class NotDeployedError(DeployError):
+    """A fact depends on an output of a phase that is not deployed."""
+
+
 Fact = Callable[[Settings, Target, Mapping[str, str]], str]
 
 PARAMETER_CHARACTERS: Final = 4096
@@ -217,8 +222,46 @@ FACTS: Final[Mapping[str, Fact]] = {
 
 def _needed(outputs: Mapping[str, str], name: str) -> str:
     if name not in outputs:
-        raise DeployError(name, "no phase before has this output", "Deploy the phases before: --through.")
+        raise NotDeployedError(
+            name, "no phase before has this output", "Deploy the phases before: --through."
+        )
     return outputs[name]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is known of a template's parameters, and what is not."""
+
+    known: Mapping[str, str]
+    unknown: Mapping[str, DeployError]
+    """Why, by name."""
+
+
+def values(
+    settings: Settings,
+    target: Target,
+    phase: str,
+    declared: Mapping[str, Mapping[str, object]],
+    outputs: Mapping[str, str],
+) -> Values:
+    """Fills the parameters that a phase's template declares: with outputs of the phases before, or facts."""
+    known: dict[str, str] = {}
+    unknown: dict[str, DeployError] = {}
+    for name, declaration in declared.items():
+        try:
+            if name in outputs:
+                known[name] = outputs[name]
+            elif name in FACTS:
+                known[name] = FACTS[name](settings, target, outputs)
+            elif "Default" not in declaration:
+                raise NotDeployedError(
+                    phase,
+                    f"its parameter {name} is neither an output of an earlier phase nor a known fact",
+                    "Deploy the earlier phases anew; if it stays, this version of Zedi is at fault.",
+                )
+        except NotDeployedError as error:
+            unknown[name] = error
+    return Values(known, unknown)
 
 
 def repository(settings: Settings) -> str:

@@ -1,10 +1,18 @@
-"""Work on phases in threads: each as soon as what it waits for is done, independent ones side by side."""
+"""What waits for what, and work on phases in threads: each as soon as what it waits for is done."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from zedi.phases import Phase
+
+
+def before(phases: Mapping[str, Phase], name: str) -> set[str]:
+    """Every phase that must be deployed before the one of that name."""
+    direct = {earlier for earlier in phases[name].after if earlier in phases}
+    return direct.union(*(before(phases, earlier) for earlier in direct))
 
 
 def in_order(

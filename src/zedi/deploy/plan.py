@@ -2,7 +2,9 @@
 
 A `PhasePlan` is one change set. AWS keeps the change set itself and refuses to execute one whose stack has
 changed meanwhile; the plan holds its identifier, what it does in our words, and what it was made from (the
-parameters and the template's hash), so that a plan can be told stale before AWS is asked.
+parameters, the template's hash, the stack as it was), so that a plan can be told stale before anything is
+touched. A phase that needs what another will only give when it is deployed can have no change set yet: its
+plan is read off the template (`outline`), and has parameters whose value nobody knows.
 
 Pure: nothing here talks to AWS. `from_change_set` reads what DescribeChangeSet answers.
 """
@@ -11,14 +13,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zedi.deploy import DeployError
 
-FORMAT: Final = 1
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+FORMAT: Final = 2
 """Of the JSON form. A reader refuses any other."""
 
 Action = Literal["create", "update", "import", "none"]
@@ -26,18 +33,16 @@ ChangeAction = Literal["add", "modify", "remove", "import", "dynamic", "sync"]
 Replacement = Literal["never", "conditional", "always"]
 """Whether a modified resource becomes a new one. Conditional: AWS knows when it does it."""
 
-HOLDS_DATA: Final = frozenset(
-    {
-        "AWS::Cognito::UserPool",
-        "AWS::ECR::Repository",
-        "AWS::ElastiCache::ReplicationGroup",
-        "AWS::Logs::LogGroup",
-        "AWS::RDS::DBCluster",
-        "AWS::S3::Bucket",
-        "AWS::SecretsManager::Secret",
-    }
-)
-"""Types whose removal or replacement loses what users or operators put in."""
+HOLDS_DATA: Final[Mapping[str, str]] = {
+    "AWS::Cognito::UserPool": "everybody's sign-in: accounts, passwords, second factors",
+    "AWS::ECR::Repository": "the images that the service's tasks start from",
+    "AWS::ElastiCache::ReplicationGroup": "what Redis holds now (what was saved is in the database)",
+    "AWS::Logs::LogGroup": "the logs written so far",
+    "AWS::RDS::DBCluster": "the database's rows: every page, its history, who may read it",
+    "AWS::S3::Bucket": "the files in the bucket",
+    "AWS::SecretsManager::Secret": "the secret's value, and with it whoever signs in with it",
+}
+"""Types whose removal or replacement loses what users or operators put in, and what that is."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Change:
     logical_id: str
     type: str
     physical_id: str | None = None
+    """Its name in AWS; of what is not there yet, the one that its template gives it, if any."""
     replacement: Replacement = "never"
     policy: str = ""
     """What becomes of what goes: Delete, Retain, Snapshot, ReplaceAndDelete ... or empty: not said."""
@@ -74,11 +80,31 @@ class Change:
         return self.physical_id or self.logical_id
 
     @property
+    def goes(self) -> bool:
+        """Whether the resource that is there goes, or may."""
+        return self.action == "remove" or self.replacement != "never"
+
+    @property
+    def kept(self) -> Literal["retained", "snapshot"] | None:
+        """What is left of what goes, by its policy: itself, outside of any stack; a snapshot; nothing."""
+        if self.policy.startswith(("Retain", "ReplaceAndRetain")):
+            return "retained"
+        return "snapshot" if self.policy.endswith("Snapshot") else None
+
+    @property
     def loses_data(self) -> bool:
-        """Whether something that holds data goes for good, or may."""
-        goes = self.action == "remove" or self.replacement != "never"
-        kept = self.policy in ("Retain", "ReplaceAndRetain")
-        return goes and not kept and self.type in HOLDS_DATA
+        """Whether something that holds data goes for good, or may. A snapshot must be restored by hand."""
+        return self.goes and self.kept != "retained" and self.type in HOLDS_DATA
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a parameter's value comes from."""
+
+    parameter: str
+    phase: str
+    """The phase whose output it is; empty where it is none."""
+    words: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,30 @@ class PhasePlan:
     stack_id: str
     """The stack's ARN; one that was deleted and made anew has another."""
     change_set: str | None = None
-    """The change set's ARN. None when there is nothing to do."""
+    """The change set's ARN. None when there is nothing to do, or there can be none yet."""
+    stack_changed: str = ""
+    """When the stack was last changed, ISO 8601; empty where there is none."""
+    secrets: tuple[tuple[str, str], ...] = ()
+    """A salted digest of each NoEcho parameter (`same_secret`), sorted by name."""
+    sources: tuple[Source, ...] = ()
+    """Of every parameter that the template declares. Empty where nobody asked."""
+    unchanged: int = 0
+    """How many resources stay as they are. Counted by `zedi plan` only."""
+    expected: float | None = None
+    """Seconds that carrying it out takes by estimate (deploy/timing.py); None: nobody can say."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know, in words."""
+
+    @property
+    def unknown(self) -> tuple[Source, ...]:
+        """The parameters that have no value before other phases are deployed."""
+        known = dict(self.parameters)
+        return tuple(each for each in self.sources if each.phase and each.parameter not in known)
+
+    @property
+    def outlined(self) -> bool:
+        """Whether this was read off the template, because there can be no change set yet."""
+        return self.action != "none" and self.change_set is None
 
     @property
     def losses(self) -> tuple[Change, ...]:
@@ -115,24 +164,84 @@ class Plan:
     environment: str
     region: str
     account: str
+    """Empty: nobody was asked, everything is read off the templates."""
+    place: str
+    """The embedded AWS's address; empty: AWS itself."""
+    made: str
+    """ISO 8601, UTC."""
+    settings: tuple[tuple[str, str], ...]
+    """A digest of every key of the settings, by its dotted name (`settings_digests`)."""
     phases: tuple[PhasePlan, ...]
 
+    @property
+    def changes(self) -> bool:
+        """Whether carrying it out would change anything."""
+        return any(phase.action != "none" for phase in self.phases)
+
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, ensure_ascii=False, indent=2)
+        body = dataclasses.asdict(self)
+        return json.dumps({"format": FORMAT, "sha256": _digest(body), **body}, ensure_ascii=False, indent=2)
 
     @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Raises DeployError when `text` is not a plan that this version can read."""
+    def from_json(cls, text: str, where: str = "plan") -> Plan:
+        """Raises DeployError when `text` is no plan that this version can read, or was edited."""
+        fix = "Make a new plan: zedi plan ENV --save FILE"
         try:
             data = json.loads(text)
-            if data.pop("format") != FORMAT:
-                raise ValueError("another format")
-            data["phases"] = tuple(_phase_plan(phase) for phase in data["phases"])
-            return cls(**data)
+            written = data.pop("format"), data.pop("sha256", "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DeployError(where, f"this is not a plan, or not a whole one: {error}", fix) from error
+        if written[0] != FORMAT:
             raise DeployError(
-                "plan", f"this is not a plan of this version: {error}", "Make a new plan."
-            ) from error
+                where, f"this plan has format {written[0]}, and this version of Zedi reads {FORMAT}", fix
+            )
+        if written[1] != _digest(data):
+            raise DeployError(where, "this plan was changed after it was written", fix)
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(data), strict=True)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            raise DeployError(where, f"this is not a plan: {key}: {problem['msg']}", fix) from error
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def settings_digests(settings: BaseModel) -> tuple[tuple[str, str], ...]:
+    """A digest of each key of `settings`, by its dotted name: what differs can be named, and is not told."""
+    found: dict[str, str] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name, item in value.items():
+                walk(f"{prefix}.{name}" if prefix else str(name), item)
+        else:
+            found[prefix] = _digest(value)[:16]
+
+    # Example users are nothing that a deploy knows of.
+    walk("", settings.model_dump(mode="json", exclude={"embedded": {"users"}}))
+    return tuple(sorted(found.items()))
+
+
+def secret_digest(value: str) -> str:
+    """What a plan keeps of a secret: enough to tell another one, too dear to guess it from."""
+    salt = os.urandom(16)
+    return f"{salt.hex()}:{_stretched(value, salt)}"
+
+
+def same_secret(value: str, digest: str) -> bool:
+    """Whether `digest` is one of `value`."""
+    salt, _, kept = digest.partition(":")
+    return hmac.compare_digest(_stretched(value, bytes.fromhex(salt)), kept)
+
+
+def _stretched(value: str, salt: bytes) -> str:
+    return hashlib.scrypt(value.encode(), salt=salt, n=2**14, r=8, p=1).hex()
 
 
 MASK: Final = "****"
@@ -168,8 +277,9 @@ def from_change_set(
     """
     pages = list(answers)
     first = pages[0]
+    declared = json.loads(template).get("Resources", {})
     changes = tuple(
-        _change(entry["ResourceChange"])
+        _change(entry["ResourceChange"], declared)
         for page in pages
         for entry in page.get("Changes", ())
         if entry.get("Type", "Resource") == "Resource" and "ResourceChange" in entry
@@ -203,14 +313,19 @@ _REPLACEMENTS: Final[Mapping[str, Replacement]] = {
 }
 
 
-def _change(change: Mapping[str, Any]) -> Change:
+def _change(change: Mapping[str, Any], declared: Mapping[str, Any]) -> Change:
+    replaced = change.get("Replacement", "False") in ("True", "Conditional")
+    policy = change.get("PolicyAction", "")
+    if replaced and not policy:
+        kept = declared.get(change["LogicalResourceId"], {}).get("UpdateReplacePolicy", "Delete")
+        policy = f"ReplaceAnd{kept}"
     return Change(
         action=_ACTIONS[change["Action"]],
         logical_id=change["LogicalResourceId"],
         type=change["ResourceType"],
         physical_id=change.get("PhysicalResourceId") or None,
         replacement=_REPLACEMENTS.get(change.get("Replacement", ""), "never"),
-        policy=change.get("PolicyAction", ""),
+        policy=policy,
         details=_details(change.get("Details", ())),
     )
 
@@ -250,10 +365,125 @@ def _stays(change: Change, stays: set[str]) -> bool:
     )
 
 
-def _phase_plan(data: Any) -> PhasePlan:
-    changes = tuple(
-        Change(**{**change, "details": tuple(Detail(**detail) for detail in change["details"])})
-        for change in data["changes"]
+_NAMED: Final = (
+    "BucketName", "RepositoryName", "LogGroupName", "GroupName", "UserPoolName", "ClientName", "RoleName",
+    "DBClusterIdentifier", "DBInstanceIdentifier", "DBSubnetGroupName", "DBClusterParameterGroupName",
+    "DBParameterGroupName", "ReplicationGroupId", "CacheSubnetGroupName", "ServiceName", "ClusterName",
+    "Family", "PolicyName", "TopicName", "AlarmName", "DashboardName", "Name",
+)  # fmt: skip
+"""Properties that are a resource's name, where they are words and not a reference; the first counts."""
+
+_NAMED_AFTER_ANOTHER: Final = {
+    "AWS::EC2::VPCEndpoint": ("ServiceName",),
+    "AWS::RDS::DBInstance": ("DBClusterIdentifier",),
+    "AWS::RDS::DBClusterParameterGroup": ("Family",),
+    "AWS::RDS::DBParameterGroup": ("Family",),
+}
+"""Where one of those names is another thing's."""
+
+
+def given_name(declaration: Mapping[str, Any], account: str) -> str | None:
+    """The name that a template gives a resource, where it does in plain words."""
+    properties = declaration.get("Properties", {})
+    foreign = _NAMED_AFTER_ANOTHER.get(declaration.get("Type", ""), ())
+    for key in _NAMED:
+        value = properties.get(key)
+        if isinstance(value, Mapping) and isinstance(value.get("Fn::Sub"), str):
+            value = value["Fn::Sub"].replace("${AWS::AccountId}", account or "ACCOUNT")
+        if isinstance(value, str) and "${" not in value and key not in foreign:
+            return value
+    return None
+
+
+def with_names(changes: Iterable[Change], template: str, account: str) -> tuple[Change, ...]:
+    """`changes` with the names that the template gives to what is added."""
+    declared = json.loads(template).get("Resources", {})
+    return tuple(
+        dataclasses.replace(change, physical_id=given_name(declared.get(change.logical_id, {}), account))
+        if change.action == "add" and change.physical_id is None
+        else change
+        for change in changes
     )
-    parameters = tuple((str(name), str(value)) for name, value in data["parameters"])
-    return PhasePlan(**cast("dict[str, Any]", {**data, "changes": changes, "parameters": parameters}))
+
+
+def outline(
+    phase: str, stack: str, template: str, parameters: Mapping[str, str], account: str, *, creates: bool
+) -> PhasePlan:
+    """The plan of a phase that can have no change set: what the template has, were it made now.
+
+    What an update would change cannot be known without one; then there are no changes in it.
+    """
+    declared = json.loads(template)["Resources"]
+    added = (Change("add", name, declaration["Type"]) for name, declaration in sorted(declared.items()))
+    return PhasePlan(
+        phase=phase,
+        stack=stack,
+        action="create" if creates else "update",
+        changes=with_names(added, template, account) if creates else (),
+        parameters=tuple(sorted(parameters.items())),
+        template_sha256=template_hash(template),
+        stack_id="",
+    )
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A template (JSON text) and the parameters that it has been, or will be, given."""
+
+    template: str
+    parameters: Mapping[str, str]
+
+    def value(self, logical_id: str, attribute: str, name: str) -> Any:
+        """What stands there, parameters filled in; None: nothing."""
+        body = json.loads(self.template)
+        declared = body.get("Resources", {}).get(logical_id, {})
+        value = declared.get(attribute) if attribute != "Tags" else declared.get("Properties", {}).get("Tags")
+        if attribute == "Properties":
+            for part in name.split("/"):
+                value = value.get(part) if isinstance(value, Mapping) else None
+        defaults = {key: each.get("Default") for key, each in body.get("Parameters", {}).items()}
+        return _filled(value, {**defaults, **self.parameters})
+
+
+def _filled(value: Any, parameters: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"Ref"} and value["Ref"] in parameters:
+            return parameters[value["Ref"]]
+        return {key: _filled(item, parameters) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, parameters) for item in value]
+    return value
+
+
+def lacks_values(planned: PhasePlan) -> bool:
+    """Whether AWS has left out what a property was, or will be."""
+    return any(
+        detail.before is None and detail.after is None for c in planned.changes for detail in c.details
+    )
+
+
+def with_values(planned: PhasePlan, before: Deployed, after: Deployed) -> PhasePlan:
+    """`planned` with the values that the two templates have, where AWS gives none.
+
+    Nothing is said where they have the same text: what differs is then what a reference in it leads to.
+    """
+
+    def told(change: Change, detail: Detail) -> Detail:
+        if detail.before is not None or detail.after is not None:
+            return detail
+        old, new = (each.value(change.logical_id, detail.attribute, detail.name) for each in (before, after))
+        return detail if old == new else dataclasses.replace(detail, before=_text(old), after=_text(new))
+
+    return dataclasses.replace(
+        planned,
+        changes=tuple(
+            dataclasses.replace(change, details=tuple(told(change, detail) for detail in change.details))
+            for change in planned.changes
+        ),
+    )
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

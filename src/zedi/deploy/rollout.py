@@ -3,6 +3,9 @@
     each phase      template -> parameters (outputs of earlier phases, facts) -> change set -> followed
     after cdn       the user pool learns the front end's address when it is new; the front end is published
 
+With a saved plan each phase is what the plan says, or nothing is done at all: everything is compared before
+the first phase begins, and each phase once more at its turn.
+
 A phase that fails stops what would come after it; what runs beside it comes to its own end first, because AWS
 goes on with it in any case. The same command then goes on from there.
 """
@@ -10,18 +13,20 @@ goes on with it in any case. The same command then goes on from there.
 from __future__ import annotations
 
 import difflib
+import json
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from typing import Final
 
-from zedi.deploy import DeployError, execute, facts, publish
+from zedi.deploy import DeployError, execute, facts, publish, saved, timing
 from zedi.deploy.events import (
     Event,
     FrontEndPublished,
     Listener,
+    Outlook,
     PhaseDone,
     PhaseFailed,
     PhaseNote,
@@ -29,9 +34,9 @@ from zedi.deploy.events import (
     PhaseStarted,
 )
 from zedi.deploy.execute import Request
-from zedi.deploy.order import in_order
+from zedi.deploy.order import before, in_order
 from zedi.deploy.outputs import deployed_stacks, named
-from zedi.deploy.plan import Change, PhasePlan
+from zedi.deploy.plan import Change, PhasePlan, Plan
 from zedi.deploy.publish import File, Published
 from zedi.deploy.stacks import describe
 from zedi.deploy.target import Target, asking
@@ -105,9 +110,10 @@ def deploy(
     only: str | None = None,
     allow_replace: Collection[str] = (),
     web: Traversable | None = None,
+    plan: Plan | None = None,
     phases: Sequence[Phase] = PHASES,
 ) -> DeployResult:
-    """Deploys all phases; or those up to and including `through`; or `only` one.
+    """Deploys all phases; or those up to and including `through`; or `only` one; or those of a `plan`.
 
     Args:
         listener: is told what happens, one event at a time, from several threads.
@@ -115,15 +121,20 @@ def deploy(
             in AWS or in the template. The embedded AWS is never asked for this: what its resources hold is
             kept by real servers beside it.
         web: the built front end, where it is not the one in this package.
+        plan: carried out as it is. That it was saved and read is no consent to the losses in it.
 
     Raises:
+        StalePlanError: `plan` is not what would be done now; no phase, or not this one, was touched.
         DataLossError: a phase would lose data that `allow_replace` does not name; it was not touched.
         DeployError: the first failure, when everything that had begun has ended.
         KeyboardInterrupt: as it came; what AWS has begun goes on, and the same call goes on from there.
     """
-    return _Rollout(settings, target, listener, frozenset(allow_replace), phases).run(
-        chosen(phases, through, only), web
-    )
+    if plan is None:
+        coming = chosen(phases, through, only)
+    else:
+        saved.refuse_other_place(plan, settings, target)
+        coming = tuple(chosen(phases, only=planned.phase)[0] for planned in plan.phases)
+    return _Rollout(settings, target, listener, frozenset(allow_replace), phases, plan).run(coming, web)
 
 
 def chosen(phases: Sequence[Phase], through: str | None = None, only: str | None = None) -> tuple[Phase, ...]:
@@ -144,12 +155,6 @@ def chosen(phases: Sequence[Phase], through: str | None = None, only: str | None
     return tuple(phase for phase in phases if phase.name in needed)
 
 
-def before(phases: Mapping[str, Phase], name: str) -> set[str]:
-    """Every phase that must be deployed before the one of that name."""
-    direct = {earlier for earlier in phases[name].after if earlier in phases}
-    return direct.union(*(before(phases, earlier) for earlier in direct))
-
-
 class _Rollout:
     def __init__(
         self,
@@ -158,6 +163,7 @@ class _Rollout:
         listener: Listener,
         allow_replace: frozenset[str],
         phases: Sequence[Phase],
+        plan: Plan | None,
     ) -> None:
         self._settings = settings
         self._target = target
@@ -165,6 +171,8 @@ class _Rollout:
         self._telling = threading.Lock()
         self._allow_replace = allow_replace
         self._phases = {phase.name: phase for phase in phases}
+        self._planned = {planned.phase: planned for planned in plan.phases} if plan is not None else {}
+        """As saved; each is taken once, at its phase's turn."""
         self._outputs: dict[str, Mapping[str, str]] = {}
         """Of the phases that are deployed, by phase. Each thread writes its own phase's."""
         self._results: list[PhaseResult] = []
@@ -179,6 +187,10 @@ class _Rollout:
         for name, stack in deployed_stacks(self._settings, self._target, others).items():
             self._outputs[name] = stack.outputs
         self._need_what_is_before(phases)
+        if self._planned:
+            self._refuse_stale(phases)
+        if not self._target.embedded:
+            self._tell(self._outlook(phases))
         in_order(
             {phase.name: phase.after for phase in phases}, lambda name: self._phase(name, files), self._stop
         )
@@ -222,17 +234,22 @@ class _Rollout:
         self._tell(PhaseStarted(name, stack))
         if name == REALTIME and (chosen := facts.image(self._settings, self._target).why):
             self._tell(PhaseNote(name, chosen))
-        template = self._phases[name].build(self._settings)
-        request = Request(
-            phase=name,
-            stack=stack,
-            template=render(template),
-            parameters=self._parameters(name, template.to_dict().get("Parameters", {})),
-            tags=labels(self._settings),
-        )
-        planned = execute.propose(self._target, request, self._tell, self._stop)
+        request, unknown = self._request(name, self._given(name))
+        if unknown:
+            raise unknown[0]
+        plan = self._planned.pop(name, None)
+        if plan is None:
+            planned = execute.propose(self._target, request, self._tell, self._stop)
+        else:
+            planned = self._as_saved(plan, request)
+        if not self._target.embedded and planned.action != "none":
+            seconds = timing.expected(planned.changes, json.loads(request.template))
+            planned = replace(planned, expected=seconds)
         self._tell(PhasePlanned(name, planned))
-        self._refuse_loss(planned)
+        lost = self._lost(planned)
+        if lost:
+            execute.discard(self._target, planned)
+            raise DataLossError(self._settings.name, name, lost)
         execute.carry_out(self._target, planned, self._tell, self._stop)
         found = describe(self._target, stack)
         if found is None:
@@ -242,21 +259,74 @@ class _Rollout:
         self._tell(PhaseDone(name, planned, result.seconds))
         return found.outputs
 
-    def _parameters(self, name: str, declared: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
-        given = self._given(name)
-        values: dict[str, str] = {}
-        for parameter, declaration in declared.items():
-            if parameter in given:
-                values[parameter] = given[parameter]
-            elif parameter in facts.FACTS:
-                values[parameter] = facts.FACTS[parameter](self._settings, self._target, given)
-            elif "Default" not in declaration:
-                raise DeployError(
-                    name,
-                    f"its parameter {parameter} is neither an output of an earlier phase nor a known fact",
-                    "Deploy the earlier phases anew; if it stays, this version of Zedi is at fault.",
-                )
-        return values
+    def _request(self, name: str, given: Mapping[str, str]) -> tuple[Request, tuple[DeployError, ...]]:
+        """What a phase's stack shall be, and why a parameter has no value, for each that has none."""
+        template = self._phases[name].build(self._settings)
+        declared = template.to_dict().get("Parameters", {})
+        values = facts.values(self._settings, self._target, name, declared, given)
+        request = Request(
+            phase=name,
+            stack=stack_name(self._settings, name),
+            template=render(template),
+            parameters=values.known,
+            tags=labels(self._settings),
+        )
+        return request, tuple(values.unknown.values())
+
+    def _outlook(self, phases: Sequence[Phase]) -> Outlook:
+        """How long each phase takes: as planned; or, where there is no stack yet, to make all of it."""
+        seconds: dict[str, float] = {}
+        for phase in phases:
+            plan = self._planned.get(phase.name)
+            if plan is not None:
+                seconds[phase.name] = plan.expected or 0.0
+                continue
+            with asking(self._target, phase.name):
+                stack = describe(self._target, stack_name(self._settings, phase.name))
+            if stack is None or not stack.deployed:
+                body = phase.build(self._settings).to_dict()
+                everything = [Change("add", name, each["Type"]) for name, each in body["Resources"].items()]
+                seconds[phase.name] = timing.expected(everything, body)
+        return Outlook({phase.name: phase.after for phase in phases}, seconds)
+
+    def _refuse_stale(self, phases: Sequence[Phase]) -> None:
+        """Before anything is touched: the saved plan must be what would be done now, and its losses meant."""
+        now = deployed_stacks(self._settings, self._target, self._phases.values())
+        reasons: list[str] = []
+        for phase in phases:
+            given: dict[str, str] = {}
+            for earlier in before(self._phases, phase.name):
+                given |= now[earlier].outputs if earlier in now else {}
+            with asking(self._target, phase.name):
+                request, _ = self._request(phase.name, given)
+                plan = self._planned[phase.name]
+                found = saved.differences(plan, saved.present(self._target, plan, request))
+            reasons += [f"{phase.name}: {reason}" for reason in found]
+        if reasons:
+            raise saved.StalePlanError(self._settings.name, "plan", reasons)
+        for plan in self._planned.values():
+            lost = self._lost(plan)
+            if lost:
+                raise DataLossError(self._settings.name, plan.phase, lost)
+
+    def _as_saved(self, plan: PhasePlan, request: Request) -> PhasePlan:
+        """The plan of a phase as it was saved. What went before it may have made it stale."""
+        reasons = saved.differences(plan, saved.present(self._target, plan, request))
+        if not reasons and plan.outlined:
+            made = execute.propose(self._target, request, self._tell, self._stop)
+            reasons = saved.unlike_outline(plan, made, json.loads(request.template))
+            if not reasons:
+                return made
+            execute.discard(self._target, made)
+        if reasons:
+            raise saved.StalePlanError(
+                self._settings.name,
+                plan.phase,
+                reasons,
+                "Nothing of this phase was changed; those before it are done. Make a new plan for the rest:"
+                " zedi plan {} --save FILE",
+            )
+        return plan
 
     def _given(self, name: str) -> dict[str, str]:
         """The outputs of every phase before this one, by their names in the templates."""
@@ -265,15 +335,13 @@ class _Rollout:
             given |= self._outputs.get(earlier, {})
         return given
 
-    def _refuse_loss(self, planned: PhasePlan) -> None:
-        lost = [
+    def _lost(self, planned: PhasePlan) -> list[Change]:
+        """The losses that nobody allowed."""
+        return [
             change
             for change in planned.losses
             if not self._target.embedded and self._allow_replace.isdisjoint((change.name, change.logical_id))
         ]
-        if lost:
-            execute.discard(self._target, planned)
-            raise DataLossError(self._settings.name, planned.phase, lost)
 
     def _tell_the_user_pool(self) -> None:
         """Sign-in may only lead back to addresses that the user pool knows, and CloudFront's is new."""

@@ -280,7 +280,7 @@ def target_ports(subject: Subject) -> Iterator[Problem]:
     " stops tasks until the circuit breaker gives up.",
     fix="Let the load balancer's security group in on the container's port.",
     source=_BALANCING,
-    says=(r"failed ELB health checks in", r"deployment circuit breaker"),
+    says=(r"failed ELB health checks in",),
 )
 def reachable(subject: Subject) -> Iterator[Problem]:
     for service, _, index in _balanced(subject):
