@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,3 +109,58 @@ def test_the_live_display_leaves_plans_and_failures_behind() -> None:
     text = click.unstyle(console.file.getvalue())
     assert "NodeType: cache.t4g.micro → cache.t4g.small" in text
     assert "UPDATE_FAILED Redis (AWS::ElastiCache::X): [not markup]" in text
+
+
+AFTER = {
+    "networking": (),
+    "database": ("networking",),
+    "cache": ("networking",),
+    "realtime": ("database", "cache"),
+}
+
+
+def test_the_board_says_what_is_left_and_what_it_hangs_on() -> None:
+    """The longest chain of what is left, as time goes by, phases end, and plans turn out otherwise."""
+    now = 0.0
+    board = Board(tuple(AFTER), clock=lambda: now)
+    seconds = {"networking": 120.0, "database": 540.0, "cache": 480.0, "realtime": 240.0}
+    board.follow(events.Outlook(AFTER, seconds))
+    assert "about 15 min left: networking → database → realtime" in shown(board)
+    assert "networking  waits                   about 2 min" in shown(board)
+    board.follow(events.PhaseStarted("networking", "s"))
+    now = 60.0
+    assert "about 14 min left: networking → database" in shown(board)
+    board.follow(events.PhaseDone("networking", replace(plan("create"), expected=120.0), 60.0))
+    board.follow(events.PhaseStarted("database", "s"))
+    board.follow(events.PhasePlanned("database", replace(plan("update"), phase="database", expected=60.0)))
+    assert "about 12 min left: cache → realtime" in shown(board)
+    now = 9999.0
+    assert "about 12 min left" in shown(board)  # what takes longer than usual takes no negative time
+    board.follow(events.PhaseFailed("database", DeployError("a", "b", "c")))
+    assert "left" not in shown(board)
+
+
+def test_the_board_says_that_it_does_not_know_all() -> None:
+    """Where a phase's plan must be seen first, what is known is the least."""
+    board = Board(tuple(AFTER), clock=lambda: 0.0)
+    board.follow(events.Outlook(AFTER, {"networking": 120.0}))
+    assert "at least about 2 min left: networking" in shown(board)
+
+
+def test_the_board_says_nothing_rather_than_something_wrong() -> None:
+    """Without an outlook, as of the embedded AWS, there is no word of minutes."""
+    board = Board(tuple(AFTER), clock=lambda: 0.0)
+    board.follow(events.PhaseStarted("networking", "s"))
+    board.follow(events.PhasePlanned("networking", plan("create")))
+    text = shown(board)
+    assert "min" not in text and "usually" not in text and "left" not in text
+
+
+def test_a_line_says_the_expected_time_once() -> None:
+    """In a log it stands where the phase begins."""
+    planned = replace(plan("create", Change("add", "A", "AWS::RDS::DBCluster")), expected=540.0)
+    assert (
+        event_line(events.PhasePlanned("cache", planned)) == "cache: creates 1 resources (1 RDS), about 9 min"
+    )
+    assert event_line(events.PhaseDone("cache", planned, 2.0)) == "cache: done in 2.0 s"
+    assert event_line(events.Outlook({}, {})) is None

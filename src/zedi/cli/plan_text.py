@@ -21,7 +21,7 @@ def lines(plan: Plan, after: dict[str, tuple[str, ...]]) -> Iterator[str]:
     for phase in plan.phases:
         yield from phase_lines(phase, asked=bool(plan.account))
         yield ""
-    yield _summary(plan)
+    yield from _summary(plan)
     seconds = {each.phase: each.expected for each in plan.phases if each.expected is not None}
     if seconds:
         total, path = timing.critical_path(after, {each.phase: 0.0 for each in plan.phases} | seconds)
@@ -98,28 +98,29 @@ def _time(plan: PhasePlan) -> str:
     return f", {timing.about(plan.expected)}" if plan.expected is not None else ""
 
 
-def _summary(plan: Plan) -> str:
-    """The last line: how many of each."""
+def _summary(plan: Plan) -> Iterator[str]:
+    """How many of each, and what is lost."""
     if not plan.account:
         total = sum(len(phase.changes) for phase in plan.phases)
-        return f"{total} resources in all; nobody was asked what there is."
+        yield f"{total} resources in all; nobody was asked what there is."
+        return
+    if not plan.changes:
+        yield "In all: nothing to change."
+        return
     changes = [change for phase in plan.phases for change in phase.changes]
     counts = {
         "created": sum(change.action == "add" for change in changes),
-        "changed": sum(change.action not in ("add", "remove") and not change.goes for change in changes),
+        "changed": sum(change.action != "add" and not change.goes for change in changes),
         "replaced": sum(change.replacement == "always" for change in changes),
         "perhaps replaced": sum(change.replacement == "conditional" for change in changes),
         "deleted": sum(change.action == "remove" for change in changes),
         "unchanged": sum(phase.unchanged for phase in plan.phases),
     }
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    yield f"In all: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}."
     lost = [change for phase in plan.phases for change in phase.losses]
-    if not plan.changes:
-        return "In all: nothing to change."
     if lost:
         words = " ".join(f"--allow-replace {change.name}" for change in lost)
-        said += f".\nData is lost, or may be: a deploy asks for each name, or takes {words}"
-    return f"In all: {said}" if lost else f"In all: {said}."
+        yield f"Data is lost, or may be: a deploy asks for each name, or takes {words}"
 
 
 def _mark(change: Change) -> str:

@@ -164,7 +164,7 @@ class _Planner:
         known = dict(planned.parameters)
         moving = {each.phase for each in self.made.values() if each.action == "update"}
         on = {each.phase for each in planned.sources if each.parameter in known} & moving
-        if on and planned.change_set is not None:
+        if on and not planned.outlined:
             names = " and ".join(phase for phase in self._phases if phase in on)
             planned = _with_note(
                 planned, f"planned on what {names} gives now; what changes there may change this too"
