@@ -140,6 +140,7 @@ def test_an_outline_says_what_it_waits_for() -> None:
             Change("add", "Longer", "AWS::S3::B", "b"),
         ),
         change_set=None,
+        outlined=True,
         parameters=(("Known", "花子の値"), ("Other", "x")),
         sources=(
             Source("Known", "", "a fact"),
@@ -160,5 +161,5 @@ def test_an_outline_says_what_it_waits_for() -> None:
 
 def test_an_update_that_cannot_be_known_is_no_promise() -> None:
     """A deployed phase whose inputs are gone may change, and nobody can say how."""
-    gone = replace(plan("update"), change_set=None, sources=(Source("VpcId", "networking", "x"),))
+    gone = replace(plan("update"), outlined=True, sources=(Source("VpcId", "networking", "x"),))
     assert next(phase_lines(gone)) == "cache: may be changed"

@@ -352,6 +352,28 @@ def test_an_outline_is_read_off_the_template() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ({"A": {"B": 1, "C": 2}}, {"A": {"B": 1, "C": 3}}, [("P/A/C", "2", "3")]),
+        ({"A": 1}, {"B": 1}, [("P/A", "1", None), ("P/B", None, "1")]),
+        ({"Fn::Sub": "a"}, {"Fn::Sub": "b"}, [("P", '{"Fn::Sub":"a"}', '{"Fn::Sub":"b"}')]),
+        ([1], [1, 2], [("P", "[1]", "[1,2]")]),
+        (None, "花子", [("P", None, "花子")]),
+    ],
+)
+def test_a_table_is_told_by_what_differs_in_it(old: Any, new: Any, told: list[Any]) -> None:
+    """Of a nested property only that which changes is shown; lists and functions are told whole."""
+
+    def deployed(value: Any) -> Deployed:
+        return Deployed(json.dumps({"Resources": {"X": {"Properties": {"P": value}}}}), {})
+
+    change = Change("modify", "X", "T", details=(Detail("Properties", "P", "never"),))
+    planned = PhasePlan("cache", "s", "update", (change,), (), "0", "arn")
+    (done,) = with_values(planned, deployed(old), deployed(new)).changes
+    assert [(detail.name, detail.before, detail.after) for detail in done.details] == told
+
+
+@pytest.mark.parametrize(
     ("kind", "properties", "name"),
     [
         ("AWS::S3::Bucket", {"BucketName": {"Fn::Sub": "files-${AWS::AccountId}"}}, "files-123456789012"),

@@ -100,8 +100,8 @@ def test_a_plan_of_what_is_deployed(settings: Settings, target: Target, phase: P
     assert [(detail.name, detail.before, detail.after) for detail in change.details] == [
         ("DisplayName", "first", "second")
     ]
-    assert (one.unchanged, two.action) == (0, "none")
-    assert two.notes == ("planned on what one gives now; what changes there may change this too",)
+    assert (one.unchanged, one.outlined, two.action) == (0, False, "none")
+    assert two.notes == ("planned on the present outputs of one; what changes there may change this too",)
     assert stacks_of(settings, target) == before
     assert change_sets(settings, target, "one") == 0
 
@@ -236,6 +236,14 @@ def test_a_change_set_that_is_gone(settings: Settings, target: Target, phase: Ph
     assert "change set cannot be carried out" in reason and "deleted" in reason
 
 
+def test_a_plan_that_was_not_saved(settings: Settings, target: Target, phase: Phases, heard: Any) -> None:
+    """One that was only printed has no change sets, and is refused rather than carried out as nothing."""
+    deploy(settings, target, listener=heard, phases=[phase("one")])
+    changed = [phase("one", display="second")]
+    (reason,) = stale(settings, target, changed, planned(settings, target, changed), heard)
+    assert "zedi plan --save" in reason
+
+
 def test_another_template(settings: Settings, target: Target, phase: Phases, heard: Any) -> None:
     """What the plan was made from must be what there is now."""
     deploy(settings, target, listener=heard, phases=[phase("one")])
@@ -321,7 +329,7 @@ def test_reviewing_is_no_consent(
     plan = planned(settings, target, [phase("one")], keep=True)
     assert [change.name for change in plan.phases[0].losses] == [f"{settings.prefix}-files"]
     del heard[:]
-    with pytest.raises(DataLossError):
+    with pytest.raises(DataLossError, match="the same command with --allow-replace"):
         deploy(settings, target, listener=heard, phases=[phase("one")], plan=plan)
     assert heard == [] and change_sets(settings, target, "one") == 1
     deploy(
@@ -374,8 +382,9 @@ def test_the_real_phases(whole: tuple[Settings, Path]) -> None:
         each.phase: each for each in planning.plan(other, target, listener=quiet).phases
     }
     (cluster,) = [change for change in found["database"].changes if change.logical_id == "Cluster"]
-    values = [(detail.before, detail.after) for detail in cluster.details]
-    assert any("4" in (old or "") and "8" in (new or "") for old, new in values)
+    assert [(detail.name, detail.before, detail.after) for detail in cluster.details] == [
+        ("ServerlessV2ScalingConfiguration/MaxCapacity", "4.0", "8.0")
+    ]
     assert found["networking"].action == "none"
 
 

@@ -46,7 +46,7 @@ def asking(**parameters: str) -> Present:
         (PLANNED, NOW),
         (replace(PLANNED, action="none", change_set=None), replace(NOW, change_set="")),
         (NEW, replace(NOW, by_name=replace(STACK, status="REVIEW_IN_PROGRESS"))),
-        (replace(NEW, change_set=None), replace(NOW, by_name=None, change_set="")),
+        (replace(NEW, change_set=None, outlined=True), replace(NOW, by_name=None, change_set="")),
         (PLANNED, asking(Password="x", VpcId="vpc-1", Later="known now")),
     ],
 )
@@ -72,6 +72,7 @@ def test_what_has_not_changed_is_not_stale(planned: PhasePlan, now: Present) -> 
         (PLANNED, asking(Password="x"), "VpcId has no value any more"),
         (PLANNED, asking(Password="x", VpcId="vpc-1", Other="1"), "Other is new"),
         (PLANNED, replace(NOW, change_set=""), "it was deleted, or carried out"),
+        (replace(PLANNED, change_set=None), replace(NOW, change_set=""), "was not kept"),
         (PLANNED, replace(NOW, change_set="OBSOLETE"), "AWS calls it OBSOLETE"),
     ],
 )

@@ -231,12 +231,12 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
         secrets=_secrets(request),
     )
     if stack is not None and plan.lacks_values(planned):
-        before = cloudformation.get_template(StackName=stack.id, TemplateStage="Original")["TemplateBody"]
-        planned = plan.with_values(
-            planned,
-            plan.Deployed(before if isinstance(before, str) else json.dumps(before), stack.parameters),
-            plan.Deployed(request.template, shown),
-        )
+        before: Any = cloudformation.get_template(StackName=stack.id, TemplateStage="Original")[
+            "TemplateBody"
+        ]
+        if isinstance(before, Mapping):  # text: it is YAML, and not ours
+            old = plan.Deployed(json.dumps(before), stack.parameters)
+            planned = plan.with_values(planned, old, plan.Deployed(request.template, shown))
     return planned
 
 

@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -119,7 +119,9 @@ class PhasePlan:
     stack_id: str
     """The stack's ARN; one that was deleted and made anew has another."""
     change_set: str | None = None
-    """The change set's ARN. None when there is nothing to do, or there can be none yet."""
+    """The change set's ARN. None when there is nothing to do, there can be none yet, or it was discarded."""
+    outlined: bool = False
+    """Whether this was read off the template, because there can be no change set yet."""
     stack_changed: str = ""
     """When the stack was last changed, ISO 8601; empty where there is none."""
     secrets: tuple[tuple[str, str], ...] = ()
@@ -138,11 +140,6 @@ class PhasePlan:
         """The parameters that have no value before other phases are deployed."""
         known = dict(self.parameters)
         return tuple(each for each in self.sources if each.phase and each.parameter not in known)
-
-    @property
-    def outlined(self) -> bool:
-        """Whether this was read off the template, because there can be no change set yet."""
-        return self.action != "none" and self.change_set is None
 
     @property
     def losses(self) -> tuple[Change, ...]:
@@ -423,6 +420,7 @@ def outline(
         parameters=tuple(sorted(parameters.items())),
         template_sha256=template_hash(template),
         stack_id="",
+        outlined=True,
     )
 
 
@@ -468,19 +466,34 @@ def with_values(planned: PhasePlan, before: Deployed, after: Deployed) -> PhaseP
     Nothing is said where they have the same text: what differs is then what a reference in it leads to.
     """
 
-    def told(change: Change, detail: Detail) -> Detail:
-        if detail.before is not None or detail.after is not None:
-            return detail
+    def told(change: Change, detail: Detail) -> Iterator[Detail]:
         old, new = (each.value(change.logical_id, detail.attribute, detail.name) for each in (before, after))
-        return detail if old == new else dataclasses.replace(detail, before=_text(old), after=_text(new))
+        if detail.before is not None or detail.after is not None or old == new:
+            yield detail
+            return
+        for path, was, becomes in _differing(detail.name, old, new):
+            yield dataclasses.replace(detail, name=path, before=_text(was), after=_text(becomes))
 
     return dataclasses.replace(
         planned,
         changes=tuple(
-            dataclasses.replace(change, details=tuple(told(change, detail) for detail in change.details))
+            dataclasses.replace(
+                change, details=tuple(each for detail in change.details for each in told(change, detail))
+            )
             for change in planned.changes
         ),
     )
+
+
+def _differing(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where two values differ, as deep as both are tables."""
+    functions = [key for each in (old, new) if isinstance(each, Mapping) for key in each if key[:4] == "Fn::"]
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping) or functions:
+        yield path, old, new
+        return
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            yield from _differing(f"{path}/{key}" if path else key, old.get(key), new.get(key))
 
 
 def _text(value: Any) -> str | None:

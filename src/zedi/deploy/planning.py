@@ -167,7 +167,7 @@ class _Planner:
         if on and not planned.outlined:
             names = " and ".join(phase for phase in self._phases if phase in on)
             planned = _with_note(
-                planned, f"planned on what {names} gives now; what changes there may change this too"
+                planned, f"planned on the present outputs of {names}; what changes there may change this too"
             )
         if name == REALTIME:
             with asking(self._target, name):
@@ -177,7 +177,7 @@ class _Planner:
         if name == SECURITY and learns:
             planned = _with_note(planned, "is updated once more when cdn has given the front end its address")
         if name == CDN:
-            planned = _with_note(planned, "the front end's files are published when it is there")
+            planned = _with_note(planned, "the front end's files are published after it")
         return planned
 
     def _tell(self, event: Event) -> None:

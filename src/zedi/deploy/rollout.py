@@ -55,14 +55,18 @@ class DataLossError(DeployError):
 
     Args:
         changes: those that nobody allowed.
+        planned: whether they stand in a saved plan.
     """
 
-    def __init__(self, environment: str, phase: str, changes: Sequence[Change]) -> None:
+    def __init__(
+        self, environment: str, phase: str, changes: Sequence[Change], *, planned: bool = False
+    ) -> None:
         words = " ".join(f"--allow-replace {change.name}" for change in changes)
+        command = f"the same command with {words}" if planned else f"zedi deploy {environment} {words}"
         super().__init__(
             phase,
             "\n".join(["this would lose data:", *(f"    {_loss(change)}" for change in changes)]),
-            f"If that is meant: zedi deploy {environment} {words}\n  Nothing of this phase was changed.",
+            f"If that is meant: {command}\n  Nothing of this phase was changed.",
         )
         self.changes = tuple(changes)
 
@@ -307,7 +311,7 @@ class _Rollout:
         for plan in self._planned.values():
             lost = self._lost(plan)
             if lost:
-                raise DataLossError(self._settings.name, plan.phase, lost)
+                raise DataLossError(self._settings.name, plan.phase, lost, planned=True)
 
     def _as_saved(self, plan: PhasePlan, request: Request) -> PhasePlan:
         """The plan of a phase as it was saved. What went before it may have made it stale."""

@@ -140,6 +140,8 @@ def differences(planned: PhasePlan, now: Present) -> list[str]:
     if planned.template_sha256 != plans.template_hash(now.request.template):
         reasons.append("its template is another one: the settings or this version of Zedi differ")
     reasons += _other_parameters(planned, now.request)
+    if planned.change_set is None and planned.action != "none" and not planned.outlined:
+        reasons.append("its change set was not kept: only zedi plan --save keeps it")
     if planned.change_set is not None and now.change_set != "AVAILABLE" and not reasons:
         said = f"AWS calls it {now.change_set}" if now.change_set else "it was deleted, or carried out"
         reasons.append(f"its change set cannot be carried out any more: {said}")
