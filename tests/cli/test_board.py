@@ -52,7 +52,7 @@ REPLACED = Change(
         (events.PhaseNote("cache", "waits"), "cache: waits"),
         (events.PhaseDone("cache", plan("create"), 1.25), "cache: done in 1.2 s"),
         (events.PhaseDone("cache", plan("none"), 1.25), None),
-        (events.PhaseFailed("cache", DeployError("a", "b", "c")), "cache: failed"),
+        (events.PhaseFailed("cache", DeployError("a", "b\nd", "c")), "cache: failed: b"),
         (
             events.FrontEndPublished(3, 2, 1),
             "front end: 3 files uploaded, 2 unchanged, 1 old ones deleted",

@@ -39,8 +39,8 @@ def event_line(event: Event) -> str | None:
             return f"{phase}: deleted in {seconds:.1f} s"
         case events.PhaseDone(phase, plan, seconds) if plan.action != "none":
             return f"{phase}: done in {seconds:.1f} s"
-        case events.PhaseFailed(phase):
-            return f"{phase}: failed"
+        case events.PhaseFailed(phase, error):
+            return f"{phase}: failed: {error.what.splitlines()[0]}"
         case events.FrontEndPublished(uploaded, unchanged, deleted):
             return f"front end: {uploaded} files uploaded, {unchanged} unchanged, {deleted} old ones deleted"
         case _:
