@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from troposphere import Ref, Template
 from troposphere.cloudformation import WaitCondition, WaitConditionHandle
 
@@ -225,6 +228,15 @@ def test_advises(reason: str, word: str) -> None:
     assert word in advice(reason)
 
 
+def test_preflight_stays_left_of_deploys() -> None:
+    """Deploys ask preflight what a reason means; nothing of preflight imports a deploy."""
+    code = (
+        "import sys\nfrom zedi.preflight import explain\nassert explain('x already exists')\n"
+        "print(*[name for name in sys.modules if name.startswith('zedi.deploy')])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == []
+
+
 def request_of(phase: Phase, settings: Settings, **parameters: str) -> Request:
     return Request(
         phase=phase.name,
@@ -276,6 +288,27 @@ def test_says_the_command_that_leads_out(monkeypatch: pytest.MonkeyPatch, status
     assert command in caught.value.fix
     if status in ("UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"):
         assert "Redis Topic" in caught.value.fix
+
+
+@pytest.mark.server
+def test_a_change_set_that_is_still_being_made_goes_with_its_stack(
+    settings: Settings,
+    target: Target,
+    phase: Callable[..., Phase],
+    heard: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """AWS deletes no change set that it is making; the stack that was made for it can go all the same."""
+    planned = execute.propose(target, request_of(phase("one"), settings), heard, threading.Event())
+    cloudformation = target.client("cloudformation")
+
+    def refuse(**words: Any) -> None:
+        answer: Any = {"Error": {"Code": "InvalidChangeSetStatus", "Message": "CREATE_IN_PROGRESS"}}
+        raise ClientError(answer, "DeleteChangeSet")
+
+    monkeypatch.setattr(cloudformation, "delete_change_set", refuse)
+    execute.discard(target, planned)
+    assert describe(target, planned.stack) is None
 
 
 @pytest.mark.server

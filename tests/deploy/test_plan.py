@@ -246,6 +246,7 @@ def tampered(change: Callable[[dict[str, Any]], object], *, consistent: bool = F
         ("[]", "not a plan"),
         ("{}", "not a plan"),
         ("null", "not a plan"),
+        ("[" * 100_000, "not a plan"),
         (saved().to_json()[:-40], "not a whole one"),
         (tampered(lambda data: data.update(format=1)), "format 1"),
         (tampered(lambda data: data.pop("sha256")), "changed after it was written"),

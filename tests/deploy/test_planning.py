@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -130,7 +131,6 @@ def test_an_interrupted_plan_leaves_nothing(
     settings: Settings, target: Target, phase: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while AWS makes the change set: it is deleted, and its stack too."""
-    stop = threading.Event()
 
     def stopped(*arguments: Any) -> Any:
         raise execute.Stopped
@@ -138,7 +138,26 @@ def test_an_interrupted_plan_leaves_nothing(
     monkeypatch.setattr(execute, "_wait_for_change_set", stopped)
     with pytest.raises(execute.Stopped):
         planning.plan(settings, target, listener=quiet, phases=[phase("one")], keep=True)
-    assert not stop.is_set() and stacks_of(settings, target) == {}
+    assert stacks_of(settings, target) == {}
+
+
+def test_ctrl_c_leaves_nothing(settings: Settings, target: Target, phase: Phases) -> None:
+    """Interrupted while one phase waits and another has its change set already: both are as they were."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def waits(target: Target, request: Any, *rest: Any) -> Any:
+        if request.phase == "two":
+            signal.pthread_kill(main, signal.SIGINT)  # Ctrl-C
+            assert rest[-1].wait(20)
+            raise execute.Stopped
+        return original(target, request, *rest)
+
+    original = execute.propose
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(execute, "propose", waits)
+        planning.plan(settings, target, listener=quiet, phases=[phase("one"), phase("two")], keep=True)
+    assert stacks_of(settings, target) == {}
 
 
 def test_a_stack_that_never_was_is_said_and_left(

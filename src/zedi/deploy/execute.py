@@ -219,7 +219,7 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
         kept = not failed
     finally:
         if not kept:
-            _drop(target, made["Id"], made["StackId"])
+            _drop(target, made["Id"], made["StackId"] if creates else None)
     planned = plan.from_change_set(
         request.phase, pages, creates=creates, template=request.template, parameters=shown
     )
@@ -266,13 +266,14 @@ def outline(request: Request, stack: Stack | None, account: str) -> PhasePlan:
 def discard(target: Target, planned: PhasePlan) -> None:
     """Deletes a plan's change set, which nobody will carry out; and its stack, where that is all there is."""
     if planned.change_set is not None:
-        _drop(target, planned.change_set, planned.stack_id)
+        _drop(target, planned.change_set, planned.stack_id if planned.action == "create" else None)
 
 
-def _drop(target: Target, change_set: str, stack_id: str) -> None:
+def _drop(target: Target, change_set: str, new: str | None) -> None:
     """Deletes a change set: a stack holds a limited number of them.
 
-    A stack that was only made to hold it goes as well, unless it holds somebody else's too.
+    Args:
+        new: the stack that it would create. It goes as well, unless somebody else's change set is in it.
     """
     from botocore.exceptions import ClientError
 
@@ -283,10 +284,10 @@ def _drop(target: Target, change_set: str, stack_id: str) -> None:
         # One that is still being made cannot be deleted; it goes with its stack, or is one of many.
         if error.response["Error"].get("Code") != "InvalidChangeSetStatus":
             raise
-    stack = describe(target, stack_id)
+    stack = describe(target, new) if new is not None else None
     if stack is None or stack.status != "REVIEW_IN_PROGRESS":
         return
-    pages = cloudformation.get_paginator("list_change_sets").paginate(StackName=stack_id)
+    pages = cloudformation.get_paginator("list_change_sets").paginate(StackName=stack.id)
     others = [
         each
         for page in pages
@@ -294,7 +295,7 @@ def _drop(target: Target, change_set: str, stack_id: str) -> None:
         if each.get("ChangeSetId") != change_set and not each.get("Status", "").startswith("DELETE_")
     ]
     if not others:
-        cloudformation.delete_stack(StackName=stack_id)
+        cloudformation.delete_stack(StackName=stack.id)
 
 
 def carry_out(target: Target, planned: PhasePlan, tell: Tell, stop: threading.Event) -> None:

@@ -186,7 +186,7 @@ class Plan:
         try:
             data = json.loads(text)
             written = data.pop("format"), data.pop("sha256", "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeployError(where, f"this is not a plan, or not a whole one: {error}", fix) from error
         if written[0] != FORMAT:
             raise DeployError(
