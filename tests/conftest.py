@@ -19,7 +19,11 @@ from typing import IO
 
 import pytest
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.aws", "tests.servers"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so. Tests that press Ctrl-C would wait for nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 READY_TIMEOUT = 120.0
 """Seconds that `zedi up` may take here; a laptop takes a few, a loaded test machine more."""

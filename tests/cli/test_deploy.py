@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +12,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from zedi import settings as settings_room
 from zedi.cli import deploy as verb
 from zedi.cli import destroy as destroy_verb
 from zedi.cli.deploy import deploy, summary
@@ -25,8 +21,6 @@ from zedi.deploy import DeployError, rollout
 from zedi.deploy.plan import Change, Detail, PhasePlan
 from zedi.deploy.publish import Published
 from zedi.deploy.rollout import DeployResult, PhaseResult
-from zedi.embedded import aws as embedded_aws
-from zedi.embedded.state import State
 
 
 def plan(action: Any, *changes: Change) -> PhasePlan:
@@ -79,66 +73,37 @@ def test_through_and_only_exclude_each_other() -> None:
     assert done.exit_code == 2
 
 
-@pytest.fixture
-def embedded(tmp_path: Path, free_ports: Callable[[int], list[int]]) -> Iterator[Path]:
-    """A file of settings whose embedded AWS runs."""
-    port, database, cache = free_ports(3)
-    file = tmp_path / "local.toml"
-    file.write_text(
-        f'name = "local"\n[database]\nport = {database}\n[cache]\nport = {cache}\n'
-        f'[cdn]\nurl = "http://localhost:30000"\n[embedded]\nport = {port}\n'
-    )
-    state = State(tmp_path / "state")
-    program = embedded_aws.program(settings_room.load(str(file)), state)
-    with open(state.logs / "aws.log", "wb") as log:
-        process = subprocess.Popen(program.command, env=dict(program.environment), stdout=log, stderr=log)
-
-    async def until_ready() -> None:
-        async with asyncio.timeout(30):
-            while not await program.ready():
-                assert process.poll() is None
-                await asyncio.sleep(0.02)
-
-    try:
-        asyncio.run(until_ready())
-        yield file
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        state.close()
-
-
 @pytest.mark.server
-def test_deploys_a_real_phase(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deploys_a_real_phase(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From nothing to an output, nothing to change, and gone; an interruption says how it goes on."""
-    first = CliRunner().invoke(deploy, [str(embedded), "--through", "networking"])
+    first = CliRunner().invoke(deploy, [str(file), "--through", "networking"])
     assert first.exit_code == 0, first.output
     assert "networking: creates" in first.output and "Deployed networking in" in first.output
 
-    again = CliRunner().invoke(deploy, [str(embedded), "--only", "networking"])
+    again = CliRunner().invoke(deploy, [str(file), "--only", "networking"])
     assert (again.exit_code, "Nothing to change" in again.output) == (0, True)
-    printed = CliRunner().invoke(outputs, [str(embedded)])
+    printed = CliRunner().invoke(outputs, [str(file)])
     assert "vpc_id" in printed.output
 
-    asked = CliRunner().invoke(destroy, [str(embedded)])
+    asked = CliRunner().invoke(destroy, [str(file)])
     assert isinstance(asked.exception, NotConfirmedError)
-    assert f"zedi destroy {embedded} --confirm local" in asked.exception.fix
+    assert f"zedi destroy {file} --confirm {file.stem}" in asked.exception.fix
     assert "  - networking: " in asked.output
     with monkeypatch.context() as patch:
         patch.setattr(destroy_verb, "sys", SimpleNamespace(stdin=_Terminal()))
-        mistyped = CliRunner().invoke(destroy, [str(embedded)], input="lokal\n")
+        mistyped = CliRunner().invoke(destroy, [str(file)], input="lokal\n")
         assert isinstance(mistyped.exception, NotConfirmedError)
-        gone = CliRunner().invoke(destroy, [str(embedded)], input="local\n")
+        gone = CliRunner().invoke(destroy, [str(file)], input=f"{file.stem}\n")
     assert gone.exit_code == 0, gone.output
     assert "Deleted networking in" in gone.output
-    nothing = CliRunner().invoke(destroy, [str(embedded)])
+    nothing = CliRunner().invoke(destroy, [str(file)])
     assert (nothing.exit_code, "Nothing is deployed." in nothing.output) == (0, True)
 
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rollout, "deploy", interrupted)
-    stopped = CliRunner().invoke(deploy, [str(embedded)])
+    stopped = CliRunner().invoke(deploy, [str(file)])
     assert stopped.exit_code == verb.INTERRUPTED
     assert "the same command goes on" in stopped.stderr
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from zedi import settings as settings_room
 from zedi.cli.deploy import deploy
 from zedi.deploy import facts, rollout
 from zedi.deploy import target as targets
 from zedi.deploy.target import Target, target_of
-from zedi.embedded import aws as embedded_aws
-from zedi.embedded.state import State
 from zedi.image import release
+from zedi.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ENGINE = """#!{python}
@@ -238,46 +235,19 @@ def test_the_embedded_aws_needs_no_image(workplace: Workplace) -> None:
     assert workplace.asked("version") == []
 
 
-@pytest.fixture(scope="module")
-def embedded(
-    tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[int], list[int]]
-) -> Iterator[Target]:
-    """An embedded AWS with nothing deployed in it."""
-    port, database, cache = free_ports(3)
-    folder = tmp_path_factory.mktemp("embedded")
-    file = folder / "local.toml"
-    file.write_text(
-        f'name = "local"\n[database]\nport = {database}\n[cache]\nport = {cache}\n'
-        f'[cdn]\nurl = "http://localhost:30000"\n[embedded]\nport = {port}\n'
-    )
-    local = settings_room.load(str(file))
-    state = State(folder / "state")
-    program = embedded_aws.program(local, state)
-    with open(state.logs / "aws.log", "wb") as log:
-        process = subprocess.Popen(program.command, env=dict(program.environment), stdout=log, stderr=log)
-
-    async def until_ready() -> None:
-        async with asyncio.timeout(30):
-            while not await program.ready():
-                assert process.poll() is None
-                await asyncio.sleep(0.02)
-
-    try:
-        asyncio.run(until_ready())
-        yield target_of(local)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        state.close()
+@pytest.fixture
+def account(embedded: Settings) -> Target:
+    """An account in which nothing of dev is deployed."""
+    return target_of(embedded)
 
 
 @pytest.fixture
-def on_aws(workplace: Workplace, embedded: Target) -> Workplace:
+def on_aws(workplace: Workplace, account: Target) -> Workplace:
     """The same, and AWS, which these settings name, is the embedded one."""
     workplace.install("docker")
     workplace.variables |= {
-        "AWS_ENDPOINT_URL": embedded.endpoint_url or "",
-        "AWS_DEFAULT_REGION": embedded.region,
+        "AWS_ENDPOINT_URL": account.endpoint_url or "",
+        "AWS_DEFAULT_REGION": account.region,
         "AWS_ACCESS_KEY_ID": "embedded",
         "AWS_SECRET_ACCESS_KEY": "embedded",
         "NO_PROXY": "127.0.0.1",
@@ -286,22 +256,22 @@ def on_aws(workplace: Workplace, embedded: Target) -> Workplace:
 
 
 @pytest.fixture
-def repository(embedded: Target) -> Iterator[str]:
+def repository(account: Target) -> Iterator[str]:
     """The repository of dev: its address."""
-    ecr = embedded.client("ecr")
+    ecr = account.client("ecr")
     made = ecr.create_repository(repositoryName="zedi-dev-realtime")["repository"]
     yield made["repositoryUri"]
     ecr.delete_repository(repositoryName="zedi-dev-realtime", force=True)
 
 
 @pytest.mark.server
-def test_pushes_what_was_built(on_aws: Workplace, embedded: Target, repository: str) -> None:
+def test_pushes_what_was_built(on_aws: Workplace, account: Target, repository: str) -> None:
     """It signs in by standard input, pushes under the commit, signs out, prints the repository's digest."""
     assert on_aws.zedi("build", "dev").returncode == 0
     done = on_aws.zedi("push", "dev")
     assert done.returncode == 0, done.stderr
-    dev = settings_room.Settings(name="dev")
-    assert done.stdout == f"{facts.image_digest(dev, embedded, tag=on_aws.commit)}\n"
+    dev = Settings(name="dev")
+    assert done.stdout == f"{facts.image_digest(dev, account, tag=on_aws.commit)}\n"
     assert done.stdout.startswith("sha256:")
     assert "zedi deploy dev" in done.stderr
     registry = repository.partition("/")[0]
@@ -326,7 +296,7 @@ def test_json_is_what_was_built_and_pushed(on_aws: Workplace, repository: str) -
 
 @pytest.mark.server
 def test_pushes_a_commit_whatever_was_changed_since(
-    on_aws: Workplace, embedded: Target, repository: str
+    on_aws: Workplace, account: Target, repository: str
 ) -> None:
     """What was built from the commit is what its name says; changed files have an image of their own."""
     assert on_aws.zedi("build", "dev").returncode == 0
@@ -337,8 +307,8 @@ def test_pushes_a_commit_whatever_was_changed_since(
     assert on_aws.zedi("build", "dev", "--allow-dirty").returncode == 0
     done = on_aws.zedi("push", "dev", "--allow-dirty")
     assert f'realtime.image_tag = "{on_aws.commit}-dirty"' in done.stderr
-    dev = settings_room.Settings(name="dev")
-    assert facts.image_digest(dev, embedded, tag=f"{on_aws.commit}-dirty") == done.stdout.strip()
+    dev = Settings(name="dev")
+    assert facts.image_digest(dev, account, tag=f"{on_aws.commit}-dirty") == done.stdout.strip()
 
 
 @pytest.mark.server
@@ -381,11 +351,11 @@ def test_a_push_that_fails_is_an_error(on_aws: Workplace, repository: str, verb:
 
 @pytest.fixture
 def deploys(
-    on_aws: Workplace, embedded: Target, monkeypatch: pytest.MonkeyPatch
+    on_aws: Workplace, account: Target, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str | None]]:
     """What `zedi deploy` has deployed; the realtime phase makes its repository, as on AWS."""
     done: list[str | None] = []
-    ecr = embedded.client("ecr")
+    ecr = account.client("ecr")
 
     def deploy(settings: Any, target: Target, *, only: str | None = None, **_: Any) -> rollout.DeployResult:
         if release.repository(settings, target) is None:
@@ -394,7 +364,7 @@ def deploys(
         return rollout.DeployResult({}, (), None, 1.0)
 
     monkeypatch.setattr(rollout, "deploy", deploy)
-    monkeypatch.setattr(targets, "target_of", lambda settings: embedded)
+    monkeypatch.setattr(targets, "target_of", lambda settings: account)
     monkeypatch.chdir(on_aws.folder)
     for name, value in on_aws.variables.items():
         monkeypatch.setenv(name, value)

@@ -10,20 +10,16 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from zedi import contract
-from zedi.deploy.target import Target
-from zedi.embedded import EmbeddedError, aws
+from zedi.deploy.target import target_of
+from zedi.embedded import EmbeddedError
 from zedi.embedded.edge import Edge, Origins, policy_headers
-from zedi.embedded.state import State
-from zedi.embedded.supervisor import Supervisor
 from zedi.phases import cdn
-from zedi.settings import load, parse
+from zedi.settings import Settings, parse
 
 HEADERS = {"X-Frame-Options": "DENY", "Content-Security-Policy": "default-src 'self'"}
 SCRIPT = b"export const a = 1;\n" * 500
@@ -74,18 +70,11 @@ class Place:
     origins: Origins
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bucket_port(
-    tmp_path_factory: pytest.TempPathFactory, embedded_environment: Callable[[Path], tuple[Path, str]]
-) -> AsyncIterator[int]:
+@pytest.fixture(scope="module")
+def bucket_port(embedded: Settings) -> int:
     """The AWS API with a bucket `front-end` that holds a page, a script, a picture and a settings file."""
-    folder = tmp_path_factory.mktemp("edge")
-    settings = load(str(embedded_environment(folder)[0]))
-    assert settings.embedded is not None
-    state = State(folder / "state")
-    supervisor = Supervisor(state.logs, print)
-    await supervisor.start(aws.program(settings, state))
-    s3 = Target(settings.region, "000000000000", settings.endpoint_url).client("s3")
+    assert embedded.embedded is not None
+    s3 = target_of(embedded).client("s3")
     s3.create_bucket(Bucket="front-end", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-1"})
     s3.create_bucket(Bucket="other-one", CreateBucketConfiguration={"LocationConstraint": "ap-northeast-1"})
     s3.put_object(Bucket="other-one", Key="secret.txt", Body=b"not yours")
@@ -96,9 +85,7 @@ async def bucket_port(
         ("config.json", b"{}", "application/json", "no-store"),
     ):
         s3.put_object(Bucket="front-end", Key=key, Body=body, ContentType=kind, CacheControl=cache)
-    yield settings.embedded.port
-    await supervisor.stop_all()
-    state.close()
+    return embedded.embedded.port
 
 
 @pytest.fixture

@@ -148,33 +148,6 @@ def test_import_is_cheap() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-@pytest.mark.parametrize("environment", ALL)
-def test_cfn_lint(templates: Synthesize, environment: str, tmp_path: Path) -> None:
-    """cfn-lint finds nothing wrong, but that we name our zones ourselves."""
-    lint(templates(environment), tmp_path)
-
-
-@pytest.mark.parametrize("per_zone", ["false", "true"])
-def test_cfn_lint_of_nat(templates_of: Synthesize, per_zone: str, tmp_path: Path) -> None:
-    """Nor with the way out that no environment of ours has."""
-    toml = f"[networking]\negress = 'nat'\nnat_per_zone = {per_zone}"
-    lint({"networking": templates_of(toml)["networking"]}, tmp_path)
-
-
-def lint(templates: Templates, tmp_path: Path) -> None:
-    for phase, template in templates.items():
-        (tmp_path / f"{phase}.json").write_text(json.dumps(template), "utf-8")
-    files = [str(file) for file in sorted(tmp_path.iterdir())]
-    assert len(files) == len(templates)
-    arguments = ["--regions", "ap-northeast-1", "--ignore-checks", "W3010", "--format", "parseable"]
-    result = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), *arguments, "--template", *files],
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stdout + result.stderr) == (0, "")
-
-
 # What AWS would refuse is preflight's to tell, so templates must come out of settings that mean something.
 @pytest.mark.parametrize(
     "toml",

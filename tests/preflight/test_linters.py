@@ -16,7 +16,13 @@ from zedi.preflight.run import Options, check, compact, errors
 from zedi.preflight.subject import Subject, of_environment, of_folder, of_text
 
 ENVIRONMENTS = Path(__file__).parents[2] / "environments"
-OURS = {"dev": {"Z606", "Z701"}, "staging": {"Z606", "Z701"}, "prod": {"Z606", "Z701"}, "local": set()}
+OURS = {
+    "dev": {"Z606", "Z701"},
+    "lean": {"Z606", "Z701"},
+    "staging": {"Z606", "Z701"},
+    "prod": {"Z606", "Z701"},
+    "local": set(),
+}
 WRONG = {
     "Resources": {
         "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketNome": "x"}},
@@ -36,11 +42,17 @@ def small() -> Subject:
     return of_text('name = "dev"\n[realtime]\ncpu = 300\n', "dev.toml")
 
 
+def nat(per_zone: bool) -> Subject:
+    """The way out that no environment of ours has."""
+    toml = f'name = "dev"\n[networking]\negress = "nat"\nnat_per_zone = {json.dumps(per_zone)}\n'
+    return of_text(toml, "dev.toml")
+
+
 @pytest.fixture(scope="module")
 def remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A memory of everything that the tests here look at: one start of cfn-lint instead of ten."""
     subjects = [of_environment(name, ENVIRONMENTS) for name in OURS]
-    subjects += [later(), small(), Subject({"cdn": WRONG})]
+    subjects += [later(), small(), nat(False), nat(True), Subject({"cdn": WRONG})]
     texts = {compact(template) for subject in subjects for template in subject.templates.values()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("memory")))
@@ -55,6 +67,12 @@ def test_the_linters_find_nothing_in_our_environments(remembered: None, name: st
     findings = check(of_environment(name, ENVIRONMENTS))
     assert {each.id for each in findings} == noted
     assert not errors(findings)
+
+
+@pytest.mark.parametrize("per_zone", [False, True])
+def test_nor_with_a_nat_gateway(remembered: None, per_zone: bool) -> None:
+    """Neither linter has a word about the template that only other people's settings make."""
+    assert {each.id for each in check(nat(per_zone)) if not each.id.startswith("Z")} == set()
 
 
 def test_their_findings_become_ours(remembered: None) -> None:
@@ -97,14 +115,21 @@ def test_a_text_is_looked_at_once(own_memory: Path, monkeypatch: pytest.MonkeyPa
         cfn_lint.Run(texts, "ap-northeast-1", remembered=False)
 
 
-def test_what_is_half_written_is_asked_again(own_memory: Path) -> None:
-    """A broken memory is no memory."""
-    texts = {"cdn": compact({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})}
+def test_what_is_half_written_is_asked_again(own_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken memory is no memory; a whole one starts no process."""
+    texts = {"cdn": compact(WRONG)}
     own_memory.mkdir(parents=True)
     file = own_memory / cfn_lint._key(texts["cdn"], "ap-northeast-1")
-    file.write_text('[{"linter"', "utf-8")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    file.write_text("[]", "utf-8")
     assert cfn_lint.Run(texts, "ap-northeast-1").result() == {"cdn": []}
-    assert json.loads(file.read_text("utf-8")) == []
+    file.write_text('[{"linter"', "utf-8")
+    with pytest.raises(AssertionError, match="started"):
+        cfn_lint.Run(texts, "ap-northeast-1")
 
 
 def test_a_linter_that_breaks_down_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
