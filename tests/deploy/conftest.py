@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
 from troposphere import Output, Parameter, Ref, Template
 from troposphere.sns import Topic
 
 from zedi.deploy.rollout import deploy
-from zedi.deploy.target import target_of
+from zedi.deploy.target import Target, target_of
 from zedi.phases import Phase
 from zedi.settings import Settings
 
@@ -56,6 +58,102 @@ def whole(
     settings = embedded.model_copy(update={"name": "whole"})
     deploy(settings, target_of(settings), listener=lambda event: None, web=folder)
     return settings, write_settings(settings, folder)
+
+
+@pytest.fixture
+def here(embedded: Settings, settings: Settings) -> Callable[[Settings], Settings]:
+    """Moves an environment into the embedded AWS, under this test's own name; all else is left as it is."""
+
+    def move(chosen: Settings) -> Settings:
+        return chosen.model_copy(
+            update={
+                "name": f"{chosen.name}-{settings.name}",
+                "embedded": embedded.embedded,
+                "database": chosen.database.model_copy(update={"port": embedded.database.port}),
+                "cache": chosen.cache.model_copy(update={"port": embedded.cache.port}),
+            }
+        )
+
+    return move
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    """The smallest front end."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html>", "utf-8")
+    return folder
+
+
+_LISTED = (
+    ("cloudformation", "describe_stacks", {}, "Stacks[].StackName"),
+    ("ec2", "describe_vpcs", {}, "Vpcs[].VpcId"),
+    ("ec2", "describe_subnets", {}, "Subnets[].SubnetId"),
+    ("ec2", "describe_route_tables", {}, "RouteTables[].RouteTableId"),
+    ("ec2", "describe_security_groups", {}, "SecurityGroups[].GroupId"),
+    ("ec2", "describe_internet_gateways", {}, "InternetGateways[].InternetGatewayId"),
+    ("ec2", "describe_vpc_endpoints", {}, "VpcEndpoints[].VpcEndpointId"),
+    ("elbv2", "describe_load_balancers", {}, "LoadBalancers[].LoadBalancerArn"),
+    ("elbv2", "describe_target_groups", {}, "TargetGroups[].TargetGroupArn"),
+    ("ecs", "list_clusters", {}, "clusterArns"),
+    ("ecs", "list_task_definitions", {}, "taskDefinitionArns"),
+    ("ecr", "describe_repositories", {}, "repositories[].repositoryName"),
+    ("rds", "describe_db_clusters", {}, "DBClusters[].DBClusterIdentifier"),
+    ("rds", "describe_db_instances", {}, "DBInstances[].DBInstanceIdentifier"),
+    (
+        "rds",
+        "describe_db_cluster_parameter_groups",
+        {},
+        "DBClusterParameterGroups[].DBClusterParameterGroupName",
+    ),
+    ("rds", "describe_db_parameter_groups", {}, "DBParameterGroups[].DBParameterGroupName"),
+    ("rds", "describe_db_subnet_groups", {}, "DBSubnetGroups[].DBSubnetGroupName"),
+    ("rds", "describe_db_cluster_snapshots", {}, "DBClusterSnapshots[].DBClusterSnapshotIdentifier"),
+    ("elasticache", "describe_replication_groups", {}, "ReplicationGroups[].ReplicationGroupId"),
+    ("elasticache", "describe_cache_parameter_groups", {}, "CacheParameterGroups[].CacheParameterGroupName"),
+    ("elasticache", "describe_cache_subnet_groups", {}, "CacheSubnetGroups[].CacheSubnetGroupName"),
+    ("secretsmanager", "list_secrets", {"IncludePlannedDeletion": True}, "SecretList[].Name"),
+    ("cognito-idp", "list_user_pools", {"MaxResults": 60}, "UserPools[].Id"),
+    ("iam", "list_roles", {}, "Roles[].RoleName"),
+    ("s3", "list_buckets", {}, "Buckets[].Name"),
+    ("cloudfront", "list_distributions", {}, "DistributionList.Items[].Id"),
+    ("cloudfront", "list_functions", {}, "FunctionList.Items[].Name"),
+    ("cloudfront", "list_origin_access_controls", {}, "OriginAccessControlList.Items[].Id"),
+    (
+        "cloudfront",
+        "list_response_headers_policies",
+        {"Type": "custom"},
+        "ResponseHeadersPolicyList.Items[].ResponseHeadersPolicy.Id",
+    ),
+    ("cloudwatch", "describe_alarms", {}, "MetricAlarms[].AlarmName"),
+    ("cloudwatch", "list_dashboards", {}, "DashboardEntries[].DashboardName"),
+    ("logs", "describe_log_groups", {}, "logGroups[].logGroupName"),
+    ("sns", "list_topics", {}, "Topics[].TopicArn"),
+)
+"""How to ask for everything of the kinds that our templates make, and that stands by itself."""
+
+
+@pytest.fixture(scope="session")
+def there_is() -> Callable[[Target], Counter[tuple[str, str]]]:
+    """Asks each service what there is in the account, not CloudFormation: (question, identifier)."""
+
+    def ask(target: Target) -> Counter[tuple[str, str]]:
+        found: Counter[tuple[str, str]] = Counter()
+        for service, operation, parameters, names in _LISTED:
+            client = target.client(service)
+            pages: Iterable[Any]
+            if client.can_paginate(operation) and operation != "list_buckets":
+                pages = client.get_paginator(operation).paginate(**parameters)
+            else:
+                pages = [getattr(client, operation)(**parameters)]
+            for page in pages:
+                found.update((operation, name) for name in jmespath.search(names, page) or ())
+        budgets = target.client("budgets").describe_budgets(AccountId=target.account)["Budgets"]
+        found.update(("describe_budgets", budget["BudgetName"]) for budget in budgets)
+        return found
+
+    return ask
 
 
 class Heard(list[Any]):

@@ -51,7 +51,7 @@ def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None
     click.echo(f"{chosen.prefix} in {place}")
     found = room.survey(chosen, target)
     if not found.stacks and not delete_secrets:
-        click.echo("Nothing is deployed.")
+        click.echo("\n".join(["Nothing is deployed.", *_kept_lines("Left:", found.kept)]))
         return
     click.echo("\n".join(survey_lines(found)))
     if confirm is None:

@@ -4,7 +4,10 @@
     destroy     empties what must be empty, deletes each stack, follows it to its end
 
 What stays is what the deployed templates keep: what counts is what was deployed, not what the settings have
-come to say since. Either may be interrupted at any moment; the same call goes on from there, whatever state
+come to say since. What the deletion of an earlier stack kept is told again as long as it is there, so that a
+call that goes on after an interruption tells of everything; CloudFormation remembers it for 90 days.
+
+Either may be interrupted at any moment; the same call goes on from there, whatever state
 the stacks are in:
 
     (none)                          nothing to do
@@ -26,7 +29,7 @@ from zedi.deploy.events import Event, Listener, PhaseDeleted, PhaseFailed, Phase
 from zedi.deploy.execute import Pace
 from zedi.deploy.order import in_order
 from zedi.deploy.stacks import Stack, describe
-from zedi.deploy.target import Target, asking
+from zedi.deploy.target import NOT_ALLOWED, Target, asking
 from zedi.errors import ZediError
 from zedi.phases import PHASES, Phase, stack_name
 from zedi.phases.tags import labels
@@ -42,6 +45,7 @@ _USER_POOL: Final = "AWS::Cognito::UserPool"
 _SECRET: Final = "AWS::SecretsManager::Secret"
 
 _GONE: Final = frozenset({"DELETE_COMPLETE", "DELETE_SKIPPED"})
+_NOT_THERE: Final = frozenset({"404", "DBClusterNotFoundFault", "ResourceNotFoundException"})
 _IMAGES_AT_ONCE: Final = 100
 _OBJECTS_AT_ONCE: Final = 1000
 
@@ -84,10 +88,12 @@ class Survey:
     """(phase, stack), in the order of the phases."""
     resources: tuple[Resource, ...]
     """What there is of them."""
+    left: tuple[Resource, ...] = ()
+    """What deletions before this one have kept, and is there still."""
 
     @property
     def kept(self) -> tuple[Resource, ...]:
-        return tuple(resource for resource in self.resources if resource.kept)
+        return *self.left, *(resource for resource in self.resources if resource.kept)
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ def survey(settings: Settings, target: Target, phases: Sequence[Phase] = PHASES)
                 resources += _resources(target, phase.name, stack)
     with asking(target, settings.name):
         _refuse_protected(settings, target, stacks, resources)
-    return Survey(tuple(stacks), tuple(resources))
+        left = tuple(_left(settings, target, phases, stacks, resources))
+    return Survey(tuple(stacks), tuple(resources), left)
 
 
 def destroy(
@@ -238,6 +245,71 @@ def _resources(target: Target, phase: str, stack: Stack) -> list[Resource]:
                 )
             )
     return found
+
+
+def _left(
+    settings: Settings,
+    target: Target,
+    phases: Sequence[Phase],
+    stacks: Sequence[tuple[str, Stack]],
+    resources: Sequence[Resource],
+) -> Iterator[Resource]:
+    """What deletions that are over, or have begun, have kept; without what a stack has now (an import)."""
+    phase_of = {stack_name(settings, phase.name): phase.name for phase in phases}
+    deleted = [(phase, stack.id) for phase, stack in stacks if stack.status.startswith("DELETE_")]
+    pages = target.client("cloudformation").get_paginator("list_stacks")
+    for page in pages.paginate(StackStatusFilter=["DELETE_COMPLETE"]):
+        for summary in page["StackSummaries"]:
+            if summary["StackName"] in phase_of:
+                deleted.append((phase_of[summary["StackName"]], summary["StackId"]))
+    deleted.sort(key=lambda each: list(phase_of.values()).index(each[0]))
+    known = {(each.type, each.physical_id, each.kept == "snapshot") for each in resources}
+    for phase, stack_id in deleted:
+        for resource in _kept_by(target, phase, stack_id):
+            name = (resource.type, resource.physical_id, resource.kept == "snapshot")
+            if name not in known and _is_there(target, resource):
+                known.add(name)
+                yield resource
+
+
+def _kept_by(target: Target, phase: str, stack_id: str) -> Iterator[Resource]:
+    """What a stack's events say was left out of its deletion; and its clusters: a snapshot may be left."""
+    pages = target.client("cloudformation").get_paginator("describe_stack_events")
+    for page in pages.paginate(StackName=stack_id):
+        for event in page["StackEvents"]:
+            status, kind = event.get("ResourceStatus"), event.get("ResourceType", "")
+            physical_id = event.get("PhysicalResourceId", "")
+            retained = status == "DELETE_SKIPPED"
+            if physical_id and (retained or (status == "DELETE_COMPLETE" and kind == _CLUSTER)):
+                policy = "Retain" if retained else "Snapshot"
+                yield Resource(phase, event.get("LogicalResourceId", ""), kind, physical_id, policy, {})
+
+
+def _is_there(target: Target, resource: Resource) -> bool:
+    """Whether nobody has deleted by hand what was kept. What cannot be asked about counts as there."""
+    from botocore.exceptions import ClientError
+
+    name = resource.physical_id
+    try:
+        if resource.kept == "snapshot":
+            snapshots = target.client("rds").describe_db_cluster_snapshots(DBClusterIdentifier=name)
+            return bool(snapshots["DBClusterSnapshots"])
+        if resource.type == _CLUSTER:
+            target.client("rds").describe_db_clusters(DBClusterIdentifier=name)
+        elif resource.type == _BUCKET:
+            target.client("s3").head_bucket(Bucket=name)
+        elif resource.type == _USER_POOL:
+            target.client("cognito-idp").describe_user_pool(UserPoolId=name)
+        elif resource.type == _SECRET:
+            # Until the day for which it is scheduled it can be restored, and its name is taken.
+            target.client("secretsmanager").describe_secret(SecretId=name)
+    except ClientError as error:
+        code = error.response["Error"].get("Code", "")
+        if code in _NOT_THERE:
+            return False
+        if code not in NOT_ALLOWED | {"403"}:
+            raise
+    return True
 
 
 def _refuse_protected(

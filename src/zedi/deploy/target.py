@@ -143,8 +143,19 @@ _SIGN_IN_AGAIN: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-_NOT_ALLOWED: Final = frozenset(
+NOT_ALLOWED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+)
+"""The codes by which AWS's services say that who is signed in may not do that."""
+_SLOW_DOWN: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+    }
 )
 
 
@@ -153,8 +164,16 @@ def _refused(error: Any, where: str) -> DeployError:
     message = error.response.get("Error", {}).get("Message", "")
     what = f"{error.operation_name}: {message or code}"
     if code in _SIGN_IN_AGAIN:
-        return TargetError(where, what, "Sign in again (`aws sso login`, or `aws configure`).")
-    if code in _NOT_ALLOWED:
+        return TargetError(
+            where,
+            what,
+            "Sign in again (`aws sso login`, or `aws configure`), then run the same command again.",
+        )
+    if code in _SLOW_DOWN:
+        return TargetError(
+            where, what, "AWS gets too many questions. Wait a minute, then run the same command again."
+        )
+    if code in NOT_ALLOWED:
         return DeployError(where, what, f"Allow {error.operation_name} to whom you are signed in as.")
     return DeployError(where, what, "Run the same command again once this is corrected.")
 
