@@ -7,10 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jmespath
+import jmespath  # type: ignore[import-untyped]
 import pytest
-from troposphere import Output, Parameter, Ref, Template
+from troposphere import Equals as EqualTo
+from troposphere import If, Output, Parameter, Ref, Template
+from troposphere.cloudfront import (
+    DefaultCacheBehavior,
+    Distribution,
+    DistributionConfig,
+    ForwardedValues,
+    S3OriginConfig,
+)
+from troposphere.cloudfront import Origin as DistributionOrigin
+from troposphere.s3 import Bucket
 from troposphere.sns import Topic
+from troposphere.ssm import Parameter as Stored
 
 from zedi.deploy.rollout import deploy
 from zedi.deploy.target import Target, target_of
@@ -44,6 +55,52 @@ def phase() -> Callable[..., Phase]:
         return Phase(name, after, build)
 
     return make
+
+
+def _front_end(template: Template) -> None:
+    template.add_resource(Bucket("Files"))
+    template.add_resource(
+        Distribution(
+            "Distribution",
+            DistributionConfig=DistributionConfig(
+                Enabled=True,
+                Origins=[
+                    DistributionOrigin(
+                        Id="files",
+                        DomainName="files.s3.amazonaws.com",
+                        S3OriginConfig=S3OriginConfig(OriginAccessIdentity=""),
+                    )
+                ],
+                DefaultCacheBehavior=DefaultCacheBehavior(
+                    TargetOriginId="files",
+                    ViewerProtocolPolicy="redirect-to-https",
+                    ForwardedValues=ForwardedValues(QueryString=False),
+                ),
+            ),
+        )
+    )
+    values: Mapping[str, Any] = {
+        "FrontendBucket": Ref("Files"),
+        "CloudfrontDistributionId": Ref("Distribution"),
+        "FrontendUrl": "https://d111.cloudfront.net",
+        "WebsocketUrl": "wss://d111.cloudfront.net/realtime",
+    }
+    for name, value in values.items():
+        template.add_output(Output(name, Value=value))
+
+
+def _identity(template: Template) -> None:
+    template.add_parameter(Parameter("FrontendUrl", Type="String", Default=""))
+    template.add_condition("Unknown", EqualTo(Ref("FrontendUrl"), ""))
+    template.add_resource(Stored("Callback", Type="String", Value=If("Unknown", "none", Ref("FrontendUrl"))))
+    for name in ("CognitoUserPoolId", "CognitoClientId", "CognitoHostedUiUrl"):
+        template.add_output(Output(name, Value=f"the-{name}"))
+
+
+@pytest.fixture
+def front_end(phase: Callable[..., Phase]) -> list[Phase]:
+    """The two phases that a front end needs: sign-in, which learns its address, and what serves it."""
+    return [phase("security", resources=_identity), phase("cdn", "security", resources=_front_end)]
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +143,7 @@ def web(tmp_path: Path) -> Path:
     return folder
 
 
-_LISTED = (
+_LISTED: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("cloudformation", "describe_stacks", {}, "Stacks[].StackName"),
     ("ec2", "describe_vpcs", {}, "Vpcs[].VpcId"),
     ("ec2", "describe_subnets", {}, "Subnets[].SubnetId"),

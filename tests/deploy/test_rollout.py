@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from troposphere import Equals as EqualTo
-from troposphere import If, Output, Parameter, Ref, Template
-from troposphere.cloudfront import (
-    DefaultCacheBehavior,
-    Distribution,
-    DistributionConfig,
-    ForwardedValues,
-    S3OriginConfig,
-)
-from troposphere.cloudfront import Origin as DistributionOrigin
+from troposphere import Output, Ref, Template
 from troposphere.s3 import Bucket
 from troposphere.ssm import Parameter as Stored
 
@@ -292,56 +283,15 @@ def test_data_is_not_lost_unasked(
     assert [change.action for change in result.phases[0].plan.changes] == ["remove"]
 
 
-def front_end(template: Template) -> None:
-    template.add_resource(Bucket("Files"))
-    template.add_resource(
-        Distribution(
-            "Distribution",
-            DistributionConfig=DistributionConfig(
-                Enabled=True,
-                Origins=[
-                    DistributionOrigin(
-                        Id="files",
-                        DomainName="files.s3.amazonaws.com",
-                        S3OriginConfig=S3OriginConfig(OriginAccessIdentity=""),
-                    )
-                ],
-                DefaultCacheBehavior=DefaultCacheBehavior(
-                    TargetOriginId="files",
-                    ViewerProtocolPolicy="redirect-to-https",
-                    ForwardedValues=ForwardedValues(QueryString=False),
-                ),
-            ),
-        )
-    )
-    values: Mapping[str, Any] = {
-        "FrontendBucket": Ref("Files"),
-        "CloudfrontDistributionId": Ref("Distribution"),
-        "FrontendUrl": "https://d111.cloudfront.net",
-        "WebsocketUrl": "wss://d111.cloudfront.net/realtime",
-    }
-    for name, value in values.items():
-        template.add_output(Output(name, Value=value))
-
-
-def identity(template: Template) -> None:
-    template.add_parameter(Parameter("FrontendUrl", Type="String", Default=""))
-    template.add_condition("Unknown", EqualTo(Ref("FrontendUrl"), ""))
-    template.add_resource(Stored("Callback", Type="String", Value=If("Unknown", "none", Ref("FrontendUrl"))))
-    for name in ("CognitoUserPoolId", "CognitoClientId", "CognitoHostedUiUrl"):
-        template.add_output(Output(name, Value=f"the-{name}"))
-
-
 @pytest.mark.server
 def test_sign_in_learns_the_front_ends_address(
-    settings: Settings, target: Target, phase: Callable[..., Phase], heard: Any, tmp_path: Path
+    settings: Settings, target: Target, front_end: list[Phase], heard: Any, tmp_path: Path
 ) -> None:
     """Once CloudFront has made up its name, security is deployed again with it, once; then files follow."""
     (tmp_path / "index.html").write_text("<!doctype html>")
     settings = settings.model_copy(update={"cdn": Cdn()})
-    phases = [phase("security", resources=identity), phase("cdn", "security", resources=front_end)]
 
-    result = deploy(settings, target, listener=heard, phases=phases, web=tmp_path)
+    result = deploy(settings, target, listener=heard, phases=front_end, web=tmp_path)
     assert [(done.plan.phase, done.plan.action) for done in result.phases] == [
         ("security", "create"),
         ("cdn", "create"),
@@ -352,17 +302,16 @@ def test_sign_in_learns_the_front_ends_address(
     assert result.published is not None and result.published.uploaded == ("config.json", "index.html")
     assert heard.of(FrontEndPublished) == [FrontEndPublished(2, 0, 0)]
 
-    again = deploy(settings, target, listener=heard, phases=phases, web=tmp_path)
+    again = deploy(settings, target, listener=heard, phases=front_end, web=tmp_path)
     assert [done.plan.action for done in again.phases] == ["none", "none"]
     assert not again.changed
 
 
 @pytest.mark.server
 def test_a_front_end_that_is_not_built_is_said_first(
-    settings: Settings, target: Target, phase: Callable[..., Phase], heard: Any, tmp_path: Path
+    settings: Settings, target: Target, front_end: list[Phase], heard: Any, tmp_path: Path
 ) -> None:
     """Without a built front end nothing is deployed at all, and the error says how to build it."""
-    phases = [phase("security", resources=identity), phase("cdn", "security", resources=front_end)]
     with pytest.raises(DeployError, match="not built"):
-        deploy(settings, target, listener=heard, phases=phases, web=tmp_path)
+        deploy(settings, target, listener=heard, phases=front_end, web=tmp_path)
     assert heard.of(PhasePlanned) == []
