@@ -12,14 +12,29 @@ from zedi.deploy.outputs import deployed_stacks
 from zedi.deploy.target import Target
 from zedi.settings import Settings
 
-_FROM: Final = (
-    ("VITE_COGNITO_USER_POOL_ID", "security", "CognitoUserPoolId", ""),
-    ("VITE_COGNITO_CLIENT_ID", "security", "CognitoClientId", ""),
-    ("VITE_COGNITO_HOSTED_UI_URL", "security", "CognitoHostedUiUrl", ""),
-    ("VITE_API_URL", "cdn", "FrontendUrl", contract.API_PATH),
-    ("VITE_WEBSOCKET_URL", "cdn", "WebsocketUrl", ""),
-)
-"""Variable, phase, output of its template, and what follows the output's value."""
+_FROM: Final = {
+    "user_pool_id": ("security", "CognitoUserPoolId", ""),
+    "client_id": ("security", "CognitoClientId", ""),
+    "hosted_ui_url": ("security", "CognitoHostedUiUrl", ""),
+    "api_url": ("cdn", "FrontendUrl", contract.API_PATH),
+    "websocket_url": ("cdn", "WebsocketUrl", ""),
+    "redirect_uri": ("cdn", "FrontendUrl", "/callback"),
+    "logout_uri": ("cdn", "FrontendUrl", ""),
+}
+"""By key of contract.FrontEndConfig: phase, output of its template, what follows the output's value."""
+_VARIABLES: Final = {
+    "VITE_COGNITO_USER_POOL_ID": "user_pool_id",
+    "VITE_COGNITO_CLIENT_ID": "client_id",
+    "VITE_COGNITO_HOSTED_UI_URL": "hosted_ui_url",
+    "VITE_API_URL": "api_url",
+    "VITE_WEBSOCKET_URL": "websocket_url",
+}
+
+
+def address(key: str, outputs: Mapping[str, str]) -> str:
+    """What config.json has under `key`, out of the outputs of the phase that it comes from."""
+    _, output, suffix = _FROM[key]
+    return outputs[output] + suffix
 
 
 @dataclass(frozen=True)
@@ -41,9 +56,10 @@ def variables(settings: Settings, target: Target) -> Variables:
         )
     values = {"VITE_AWS_REGION": target.region}
     missing: dict[str, str] = {}
-    for name, phase, output, suffix in _FROM:
+    for name, key in _VARIABLES.items():
+        phase = _FROM[key][0]
         if phase in stacks:
-            values[name] = stacks[phase].outputs[output] + suffix
+            values[name] = address(key, stacks[phase].outputs)
         else:
             missing[name] = phase
     return Variables(values, missing)

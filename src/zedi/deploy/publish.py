@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from zedi import contract
 from zedi.deploy import DeployError
+from zedi.deploy.frontend import address
 from zedi.deploy.target import Target
 from zedi.settings import Settings
 
@@ -160,17 +161,16 @@ def publish(
 
 def config_file(settings: Settings, target: Target, outputs: Mapping[str, str]) -> File:
     """`/config.json`: where the front end finds everything else."""
-    url = outputs["FrontendUrl"]
     config: contract.FrontEndConfig = {
         "environment": settings.name,
         "region": target.region,
-        "api_url": f"{url}{contract.API_PATH}",
-        "websocket_url": outputs["WebsocketUrl"],
-        "hosted_ui_url": outputs["CognitoHostedUiUrl"],
-        "user_pool_id": outputs["CognitoUserPoolId"],
-        "client_id": outputs["CognitoClientId"],
-        "redirect_uri": f"{url}/callback",
-        "logout_uri": url,
+        "api_url": address("api_url", outputs),
+        "websocket_url": address("websocket_url", outputs),
+        "hosted_ui_url": address("hosted_ui_url", outputs),
+        "user_pool_id": address("user_pool_id", outputs),
+        "client_id": address("client_id", outputs),
+        "redirect_uri": address("redirect_uri", outputs),
+        "logout_uri": address("logout_uri", outputs),
     }
     return File(contract.CONFIG_FILE, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
 
