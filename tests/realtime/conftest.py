@@ -1,4 +1,4 @@
-"""Real servers and real clients: PostgreSQL, Valkey, the service as its own process, Hocuspocus on Node."""
+"""Real servers and real clients: PostgreSQL, Valkey, the service as its own process, Yjs clients on Node."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def start_service(
 
 
 class NodeClients:
-    """Hocuspocus clients in one Node process; every method is a command of node/clients.mjs."""
+    """Clients in one Node process; every method is a command of node/clients.mjs."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -176,7 +176,10 @@ class NodeClients:
         async with asyncio.timeout(SECONDS + 5):
             return await future
 
-    async def open(self, client: str, service: Service, document: str, token: str, **options: Any) -> None:
+    async def open(
+        self, client: str, service: Service, document: str, token: str | None, **options: Any
+    ) -> None:
+        """`kind` is a dependency of node/package.json, hocuspocus-4 unless told."""
         await self.command("open", client, url=service.url, document=document, token=token, **options)
 
     async def status(self, client: str) -> dict[str, Any]:

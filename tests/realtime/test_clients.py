@@ -1,4 +1,4 @@
-"""Real Hocuspocus clients against the service, a real PostgreSQL and a real Valkey."""
+"""Real clients of both protocols against the service, a real PostgreSQL and a real Valkey."""
 
 from __future__ import annotations
 
@@ -12,6 +12,139 @@ if TYPE_CHECKING:
     from tests.servers import Database, Issuer, Server
 
 pytestmark = pytest.mark.server
+
+HOCUSPOCUS = ["hocuspocus-2", "hocuspocus-3", "hocuspocus-4"]
+Y_WEBSOCKET = ["y-websocket-1", "y-websocket-2", "y-websocket-3"]
+KINDS = [*HOCUSPOCUS, *Y_WEBSOCKET]
+
+
+async def saved(clients: NodeClients, name: str, kind: str) -> None:
+    """Waits until nothing of a client is on its way, where its protocol can say so.
+
+    Version 2 queues what is written while it is away and then starts to count anew, so it may end below 0.
+    """
+    if kind == "hocuspocus-2":
+        await clients.wait(name, has_unsynced=False)
+    elif kind in HOCUSPOCUS:
+        await clients.wait(name, unsynced=0, has_unsynced=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_client_writes_reads_and_is_seen(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer, kind: str
+) -> None:
+    """Two of a kind: edits both ways, presence that goes with its socket, and a third who finds it all."""
+    service = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, service, page, issuer.token(), kind=kind)
+        await clients.wait(name, synced=True)
+        await clients.command("present", name, name=name)
+    await clients.command("type", "a", text="one ")
+    await clients.wait("b", text="one ")
+    await clients.command("type", "b", text="two")
+    await clients.command("remove", "b", at=0, length=1)
+    for name in "ab":
+        await clients.wait(name, text="ne two", names=["a", "b"])
+        if kind in HOCUSPOCUS:
+            await clients.wait(name, unsynced=0)
+    await clients.command("cut", "b")
+    await clients.command("disconnect", "b")
+    await clients.wait("a", names=["a"])
+    await clients.open("c", service, page, issuer.token(), kind=kind)
+    # What is there when the provider says "synced" is the whole.
+    assert (await clients.wait("c", synced=True))["text"] == "ne two"
+    await clients.wait("c", names=["", "a"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_client_comes_back_to_a_new_process_with_its_edits(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer, kind: str
+) -> None:
+    """The service is killed; both write meanwhile; the next one on the port gets all of it, and keeps it."""
+    first = await start_service(database)
+    page = await database.page()
+    for name in "ab":
+        await clients.open(name, first, page, issuer.token(), kind=kind)
+        await clients.wait(name, synced=True)
+    await clients.command("insert", "a", text="one ")
+    await clients.wait("b", text="one ")
+    await saved(clients, "a", kind)
+    await first.stop(signal.SIGKILL)
+    await clients.command("insert", "a", text="two ")
+    await clients.command("insert", "b", text="three ")
+    second = await start_service(database, PORT=str(first.port))
+    for name in "ab":
+        await clients.wait(name, synced=True, words=["one", "three", "two"])
+        await saved(clients, name, kind)
+    states = [await clients.status(name) for name in "ab"]
+    assert states[0]["text"] == states[1]["text"] and states[0]["state"] == states[1]["state"]
+    assert await second.stop() == 0
+    third = await start_service(database)
+    await clients.open("c", third, page, issuer.token(), kind=kind)
+    assert (await clients.wait("c", synced=True))["text"] == states[0]["text"]
+
+
+async def test_all_six_kinds_share_one_document(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """All write at once, some lose their network in between: equal states, everybody present, all saved."""
+    service = await start_service(database)
+    page = await database.page()
+    for kind in KINDS:
+        await clients.open(kind, service, page, issuer.token(sub=kind), kind=kind)
+    for kind in KINDS:
+        await clients.wait(kind, synced=True)
+        await clients.command("present", kind, name=kind)
+    for turn in range(3):
+        for kind in KINDS:
+            await clients.command("insert", kind, text=f"{kind}/{turn} ", at=0)
+        await clients.command("cut", KINDS[turn])
+        await clients.command("cut", KINDS[turn + 3])
+    words = sorted(f"{kind}/{turn}" for kind in KINDS for turn in range(3))
+    for kind in KINDS:
+        await clients.wait(kind, synced=True, words=words)
+        await saved(clients, kind, kind)
+        await clients.command("present", kind, name=f"{kind} still")
+    names = sorted(f"{kind} still" for kind in KINDS)
+    statuses = [await clients.wait(kind, names=names) for kind in KINDS]
+    assert len({status["text"] for status in statuses}) == 1
+    assert len({status["state"] for status in statuses}) == 1
+
+
+@pytest.mark.parametrize("kind", Y_WEBSOCKET)
+async def test_a_y_websocket_with_a_bad_token_hears_why_and_does_not_hammer(
+    database: Database,
+    start_service: StartService,
+    clients: NodeClients,
+    issuer: Issuer,
+    stranger: Issuer,
+    kind: str,
+) -> None:
+    """Its handler for denials is given the reason; it is closed with 4401 a while later, and not at once."""
+    service = await start_service(database)
+    page = await database.page()
+    await clients.open("a", service, page, stranger.token(), kind=kind)
+    await clients.open("b", service, page, None, kind=kind)
+    await clients.wait("a", denied=["the token's signature is wrong"], closes=[], synced=False)
+    await clients.wait("b", denied=["no token was given"])
+    duration = (await service.logged("disconnected", code=4401))["duration"]
+    assert duration >= 3.0
+    await clients.wait("a", closes=[4401])
+
+
+@pytest.mark.parametrize("kind", HOCUSPOCUS)
+async def test_a_hocuspocus_with_a_bad_token_hears_why(
+    database: Database,
+    start_service: StartService,
+    clients: NodeClients,
+    stranger: Issuer,
+    kind: str,
+) -> None:
+    """The reason comes to its handler, and the socket stays open."""
+    service = await start_service(database)
+    await clients.open("a", service, await database.page(), stranger.token(), kind=kind)
+    await clients.wait("a", denied=["the token's signature is wrong"], authenticated=False, closes=[])
 
 
 async def test_an_edit_is_seen_by_the_other_client_and_saved(

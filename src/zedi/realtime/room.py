@@ -42,7 +42,7 @@ class Link:
     An empty address is y-websocket's: its frames carry none, and it knows no SyncStatus.
     """
 
-    __slots__ = ("closed", "head", "refused", "saved", "write")
+    __slots__ = ("announced", "closed", "head", "refused", "saved", "write")
 
     def __init__(self, address: str, write: Callable[[bytes], None]) -> None:
         self.head = wire.varstring(address) if address else b""
@@ -51,6 +51,8 @@ class Link:
         self.saved = frames.binary(self.head, wire.SAVED) if address else b""
         self.refused = frames.binary(self.head, wire.REFUSED) if address else b""
         self.closed = False
+        self.announced = False
+        """It has said who is there."""
 
     def send(self, body: bytes) -> None:
         self.write(frames.binary(self.head, body))
@@ -84,6 +86,8 @@ class _Here:
     state: bytes
     owner: Owner
     renewed: float
+    heir: Owner | None = None
+    """Who else announced the same: it is there, too, when the owner goes."""
 
 
 class Room:
@@ -145,8 +149,14 @@ class Room:
             return
         del self._links[link]
         link.closed = True
-        for client in [client for client, here in self._here.items() if here.owner is link]:
-            self._forget(client, tell_tasks=True)
+        for client, here in list(self._here.items()):
+            if here.heir is link:
+                here.heir = None
+            if here.owner is link:
+                if here.heir is None:
+                    self._forget(client, tell_tasks=True)
+                else:
+                    here.owner, here.heir = here.heir, None
 
     def greet(self, link: Link) -> None:
         """Sends our Step1."""
@@ -190,10 +200,17 @@ class Room:
         """`owner` says who is here. What changes is told to every reader, `owner` too: its echo is what
         keeps an idle provider from giving up its socket.
 
-        A presence belongs to whoever announced it last. Only its owner can end it: clients also report
-        others whom they have not heard of for a while, and those may well be here.
+        A presence belongs to whoever announced it last with a clock of its own. Only its owner can end it:
+        clients also report others whom they have not heard of for a while, and those may well be here. Many
+        clients (y-websocket, Hocuspocus before 4) say what they were told back to us: the same clock from
+        another socket changes nothing. It may also be the client itself, which comes back before its old
+        socket is known to be dead; then it is alone in the first message of its socket.
         """
         local = isinstance(owner, Link)
+        back = True
+        if isinstance(owner, Link):
+            back = not owner.announced and len(present) == 1
+            owner.announced = True
         mine = sum(here.owner is owner for here in self._here.values()) if local else 0
         for presence in present:
             client, clock, state = presence
@@ -204,6 +221,10 @@ class Room:
                     self._forget(client, tell_tasks=local)
                 continue
             if here is not None and clock < here.clock:
+                continue
+            if here is not None and clock == here.clock and here.owner != owner:
+                if back:
+                    here.heir = owner
                 continue
             if here is None or here.owner is not owner:
                 mine += 1

@@ -1,5 +1,5 @@
-// Real Hocuspocus clients, moved by lines of JSON: one command a line in, one answer a line out.
-import { HocuspocusProvider } from "@hocuspocus/provider";
+// Real clients of both protocols, moved by lines of JSON: one command a line in, one answer a line out.
+// All of them share one yjs, and none may meet another by any way but the server.
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
 import * as Y from "yjs";
@@ -7,42 +7,26 @@ import * as Y from "yjs";
 const clients = new Map();
 
 class Client {
-  constructor({ url, document, token, sessionAwareness = false }) {
+  denied = [];
+  closes = [];
+  stateless = [];
+
+  constructor({ kind, token }) {
+    this.kind = kind;
     this.token = token;
-    this.denied = [];
-    this.closes = [];
-    this.stateless = [];
     this.doc = new Y.Doc();
     this.text = this.doc.getText("text");
-    this.provider = new HocuspocusProvider({
-      url,
-      name: document,
-      document: this.doc,
-      sessionAwareness,
-      token: () => this.token,
-      WebSocketPolyfill: WebSocket,
-      // The default back-off of a second and more would make the tests slow, not better.
-      delay: 50,
-      minDelay: 50,
-      maxDelay: 200,
-      onAuthenticationFailed: ({ reason }) => this.denied.push(reason),
-      onClose: ({ event }) => this.closes.push(event.code),
-      onStateless: ({ payload }) => this.stateless.push(payload),
-    });
   }
 
   get status() {
-    const { provider } = this;
-    const awareness = provider.awareness;
+    const { awareness } = this.provider;
     return {
+      kind: this.kind,
       id: this.doc.clientID,
       text: this.text.toString(),
       words: this.text.toString().split(" ").filter(Boolean).sort(),
-      synced: provider.synced,
-      unsynced: provider.unsyncedChanges,
-      has_unsynced: provider.hasUnsyncedChanges,
-      authenticated: provider.isAuthenticated,
-      scope: provider.authorizedScope ?? null,
+      state: Buffer.from(Y.encodeStateVector(this.doc)).toString("hex"),
+      synced: this.provider.synced,
       denied: this.denied,
       closes: this.closes,
       stateless: this.stateless,
@@ -51,9 +35,75 @@ class Client {
   }
 }
 
+// The default back-off of a second and more would make the tests slow, not better.
+const PATIENCE = { delay: 50, minDelay: 50, maxDelay: 200 };
+// v2 knows no other; Node's own cannot be cut.
+globalThis.WebSocket = WebSocket;
+
+class Hocuspocus extends Client {
+  constructor(library, command) {
+    super(command);
+    this.provider = new library.HocuspocusProvider({
+      url: command.url,
+      name: command.document,
+      document: this.doc,
+      sessionAwareness: command.sessionAwareness ?? false,
+      broadcast: false,
+      token: () => this.token,
+      WebSocketPolyfill: WebSocket,
+      ...PATIENCE,
+      onAuthenticationFailed: ({ reason }) => this.denied.push(reason),
+      onClose: ({ event }) => this.closes.push(event.code),
+      onStateless: ({ payload }) => this.stateless.push(payload),
+    });
+    Object.assign(this.provider.configuration.websocketProvider.configuration, PATIENCE); // v2 needs it here
+  }
+
+  get status() {
+    return {
+      ...super.status,
+      unsynced: this.provider.unsyncedChanges,
+      has_unsynced: this.provider.hasUnsyncedChanges,
+      authenticated: this.provider.isAuthenticated,
+      scope: this.provider.authorizedScope ?? null,
+    };
+  }
+
+  get socket() {
+    return this.provider.configuration.websocketProvider.webSocket;
+  }
+}
+
+class YWebsocket extends Client {
+  constructor(library, command) {
+    super(command);
+    this.provider = new library.WebsocketProvider(command.url, command.document, this.doc, {
+      params: command.token === null ? {} : { token: command.token },
+      WebSocketPolyfill: WebSocket,
+      disableBc: true,
+      maxBackoffTime: 200,
+    });
+    this.provider.on("connection-close", (event) => this.closes.push(event?.code ?? null));
+  }
+
+  get socket() {
+    return this.provider.ws;
+  }
+}
+
+// y-websocket tells that it was denied to nobody but the console.
+const warn = console.warn;
+console.warn = (message, ...rest) => {
+  const [, url, reason] = /^Permission denied to access (\S+)\.\n(.*)$/s.exec(message) ?? [];
+  for (const { provider, denied } of clients.values()) if (url && provider.url === url) denied.push(reason);
+  if (!url) warn(message, ...rest);
+};
+
 const commands = {
-  open(command) {
-    clients.set(command.client, new Client(command));
+  async open({ kind = "hocuspocus-4", ...command }) {
+    const library = await import(kind);
+    const Kind = kind.startsWith("hocuspocus") ? Hocuspocus : YWebsocket;
+    clients.set(command.client, new Kind(library, { kind, ...command }));
   },
   insert({ client, text, at }) {
     const { text: ytext } = clients.get(client);
@@ -68,7 +118,7 @@ const commands = {
     clients.get(client).text.delete(at, length);
   },
   present({ client, name }) {
-    clients.get(client).provider.setAwarenessField("name", name);
+    clients.get(client).provider.awareness.setLocalStateField("name", name);
   },
   stateless({ client, payload }) {
     clients.get(client).provider.sendStateless(payload);
@@ -79,7 +129,7 @@ const commands = {
   },
   // The network goes: no close frame, no farewell.
   cut({ client }) {
-    clients.get(client).provider.configuration.websocketProvider.webSocket?.terminate();
+    clients.get(client).socket?.terminate();
   },
   disconnect({ client }) {
     clients.get(client).provider.disconnect();
