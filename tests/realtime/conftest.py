@@ -264,8 +264,8 @@ Connect = Callable[..., Awaitable[RawClient]]
 async def connect() -> AsyncIterator[Connect]:
     opened: list[RawClient] = []
 
-    async def open_one(service: Service, **options: Any) -> RawClient:
-        _, client = await picows.ws_connect(RawClient, service.url, **options)
+    async def open_one(service: Service, path: str = "/realtime", **options: Any) -> RawClient:
+        _, client = await picows.ws_connect(RawClient, f"ws://127.0.0.1:{service.port}{path}", **options)
         assert isinstance(client, RawClient)
         opened.append(client)
         return client

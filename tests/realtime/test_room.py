@@ -341,6 +341,36 @@ def test_who_comes_back_keeps_its_presence_when_the_old_socket_goes() -> None:
     assert presences(peer.take()) == [here(1, 5)]
 
 
+def test_an_echo_does_not_take_a_presence_over() -> None:
+    """Some clients say back what they were told of others: it is still gone with its own socket."""
+    scene = Scene()
+    taro, hanako = scene.reader(), scene.reader()
+    one, two = wire.Presence(1, 1, b"{}"), wire.Presence(2, 1, b"{}")
+    scene.room.announce(taro.link, [one], 0.0)
+    scene.room.announce(hanako.link, [two], 0.0)
+    scene.room.announce(taro.link, [two], 0.0)
+    scene.room.announce(taro.link, [one, two], 0.0)
+    scene.room.flush()
+    taro.take()
+    scene.room.leave(hanako.link)
+    scene.room.flush()
+    assert taro.take() == [wire.Awareness("doc", wire.encode_awareness([two._replace(state=b"null")]))]
+
+
+def test_who_comes_back_with_the_same_clock_stays_when_the_old_socket_goes() -> None:
+    """It is the heir of its own presence, and nobody is told that it went."""
+    scene = Scene()
+    old, new = scene.reader(), scene.reader()
+    scene.room.announce(old.link, [wire.Presence(1, 1, b"{}")], 0.0)
+    scene.room.announce(new.link, [wire.Presence(1, 1, b"{}")], 0.0)
+    scene.room.flush()
+    new.take()
+    scene.room.leave(old.link)
+    scene.room.flush()
+    assert new.take() == []
+    assert scene.room.local_presence() == wire.encode_awareness([wire.Presence(1, 1, b"{}")])
+
+
 def test_presence_of_a_task_that_died_expires() -> None:
     """Others' presence is believed for a while after their last renewal, and never told to tasks again."""
     scene = Scene()

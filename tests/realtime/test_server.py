@@ -224,3 +224,53 @@ async def test_the_last_metrics_are_written_at_the_end(
     assert line["SyncOperations"] == 1 and line["Messages"] == 4 and line["Errors"] == 0
     assert sum(line["SyncLatency"]["Counts"]) == 1
     assert json.dumps(line).count("Environment") == 2
+
+
+async def test_authors_hear_saved_before_a_drain_closes_their_socket(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """SIGTERM while a commit waits for a lock: first the acknowledgement, then 1012."""
+    service, page = await start_service(database, DRAIN_SECONDS="60"), await database.page()
+    client = await connect(service)
+    await join(client, page, issuer.token())
+    client.say(wire.Update(page, an_update(1)))
+    await client.until(wire.SyncStatus)
+    locker = await database.connect()
+    try:
+        transaction = locker.transaction()
+        await transaction.start()
+        await locker.execute("SELECT 1 FROM documents WHERE name = $1 FOR UPDATE", page)
+        client.say(wire.Update(page, an_update(1)))
+        client.say(wire.Ping())
+        await client.until(wire.Pong)
+        service.process.send_signal(signal.SIGTERM)
+        await service.logged("draining")
+        await transaction.rollback()
+    finally:
+        await locker.close()
+    assert await client.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+    assert await client.close_code() == 1012
+
+
+@pytest.mark.parametrize("form", ["/realtime/{}", "/realtime/{}/", "//realtime//{}", "/{}"])
+async def test_y_websocket_finds_its_room_in_the_path(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, form: str
+) -> None:
+    """Step1 first, then the answer to its own; one trace in the log, and its token nowhere."""
+    service, page = await start_service(database), await database.page()
+    token = issuer.token()
+    path = form.format(page.replace("-", "%2D")) + f"?token={token}"
+    client = await connect(service, path)
+    client.send(wire.step1(wire.EMPTY_STATE_VECTOR) + wire.update(an_update(1)) + wire.QUERY_AWARENESS)
+    kinds: list[type[wire.Message]] = []
+    async with asyncio.timeout(20):
+        while wire.Step2 not in kinds:
+            kinds += map(type, wire.decode_unaddressed(await client.frames.get()))
+    assert kinds == [wire.Step1, wire.Step2]
+    client.send(b"\x09")
+    assert await client.close_code() == 4205
+    trace = (await service.logged("authenticated", protocol="y-websocket"))["trace"]
+    for event in ("connected", "refused", "disconnected"):
+        await service.logged(event, trace=trace)
+    assert token not in json.dumps(service.log) and "token=" not in json.dumps(service.log)
+    assert service.errors == []
