@@ -89,7 +89,7 @@ def adopt(environment: str, file: Path, execute: bool, confirm: str | None, as_j
 def _carry_out(chosen: Any, target: Any, found: Adoption) -> None:
     from rich.console import Console
 
-    from zedi.cli.deploy import display
+    from zedi.cli.board import display
     from zedi.deploy.adopt import execute as room
 
     phases = tuple(phase.phase for phase in found.phases if phase.adopted)
