@@ -1,9 +1,11 @@
 # Sourced by the other scripts, after `cd` to the top: after it, `node` and `npm` run. They are the machine's
-# where it has a Node that is new enough, else the wheel's of requirements-node.lock, put into .venv.
+# where it has a Node that is new enough, else the wheel's of requirements-node.lock, put into .venv. Whoever
+# sources it with NODE_20=no gets Node 22.12 or newer.
 
 node_is_new_enough() {
-    "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number);
-             process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+    "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number), old = process.argv[1] !== "no";
+             process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19 && old) ? 0 : 1)' \
+        "${NODE_20-}" 2>/dev/null
 }
 
 node_in_venv() {
