@@ -4,7 +4,7 @@
 ZEDI := .venv/bin/zedi
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help install up test check format lock clean
+.PHONY: help install up test check bench format lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,14 @@ test: install src/zedi/web/index.html ## Run every test (installs a browser wher
 check: install src/zedi/web/index.html ## The gate: format, lint, types, tests that need no server
 	@scripts/check
 
+bench: install ## Measure beside Hocuspocus (QUICK=1: the fan-out alone, a minute)
+	@exec .venv/bin/python -m bench $(if $(QUICK),--quick)
+
 format: install ## Put the code into its one format
-	@.venv/bin/ruff format src tests && .venv/bin/ruff check --fix --quiet src tests
+	@.venv/bin/ruff format src tests bench && .venv/bin/ruff check --fix --quiet src tests bench
 
 lock: ## Write the lock files anew
 	@scripts/lock
 
 clean: ## Remove what was installed and built (the data in .zedi/ stays)
-	rm -rf .venv .boot web/node_modules tests/realtime/node/node_modules build src/zedi/web
+	rm -rf .venv .boot web/node_modules tests/realtime/node/node_modules bench/peer/node_modules build src/zedi/web

@@ -4,11 +4,11 @@ A process of its own for each job, so that nothing of one measurement is left fo
 time is known. The job comes as JSON on standard input, the result goes as JSON to standard output.
 
 Clients shake hands as a provider of version 4 does (token, Step1 and awareness in one go; Step2 for the
-server's Step1) and then type one character at a time. It is an open loop: when each edit is to be sent is laid
-down before the first one is (a client's edits at equal intervals with jitter, phases at random), and latency
-counts from that moment, so a server or a generator that stalls shows in it. There is no Y.Doc: an arriving
-frame is taken apart into (author, clocks) once for all its readers, and each reader counts for each author how
-far it is, so an edit that is lost, repeated, merged or late is seen for what it is.
+server's Step1) and then type one character at a time. It is an open loop: when each edit is to be sent is
+laid down before the first one is (a client's edits at equal intervals with jitter, phases at random), and
+latency counts from that moment, so a server or a generator that stalls shows in it. There is no Y.Doc: an
+arriving frame is taken apart into (author, clocks) once for all its readers, and each reader counts for each
+author how far it is, so an edit that is lost, repeated, merged or late is seen for what it is.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ class Stage:
         if kind == "ours":
             # Ours always has its Redis, as every task has. The peer's extension is for several tasks only.
             environment[contract.REDIS_URL] = f"redis://127.0.0.1:{self._settings.cache.port}"
-            command = (sys.executable, "-m", "zedi.realtime")
+            command: tuple[str, ...] = (sys.executable, "-m", "zedi.realtime")
             path, expected = contract.HEALTH_PATH, b"HTTP/1.1 200"
         else:
             if redis:
@@ -231,10 +231,10 @@ class Stage:
     async def restarted(self, server: Server, within: float = 30.0) -> Server:
         """The server again, once the supervisor has started anew what was killed."""
         async with asyncio.timeout(within):
-            while (pid := self._supervisor.process_id(server.name)) == server.pid:
+            while (pid := self._supervisor.process_id(server.name)) == server.pid:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             fresh = dataclasses.replace(server, pid=pid)
-            while not await accepts(fresh):
+            while not await accepts(fresh):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return fresh
 
