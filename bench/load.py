@@ -39,6 +39,8 @@ from zedi.realtime import wire
 
 READY_SECONDS: Final = 60.0
 """How long all clients together may take to be synchronised."""
+JOIN_SECONDS: Final = 240.0
+"""The same, where that is what is measured."""
 _CONNECTING: Final = 40
 """Clients that shake hands at the same time, where joining is not what is measured."""
 _MAX_FRAME: Final = 64 * 1024 * 1024
@@ -198,23 +200,7 @@ class Client(WSListener):
                 self._end(f"closed with {frame.get_close_code()} {frame.get_close_reason()}")
                 transport.disconnect()
             return
-        now = clock()
-        payload = frame.get_payload_as_bytes()
-        document = self._document
-        if payload == document.saved:
-            done = self.acknowledged
-            self.acknowledged = done + 1
-            if done >= 0:
-                self._run.acknowledgement.add(now - self._due[done])
-            else:
-                self._progress()
-            return
-        known = document.known.get(payload)
-        if known is None:
-            known = self._take_apart(payload)
-        for place, first, end in known:
-            if place != self.place:
-                self._saw(place, first, end, now)
+        self.take(frame.get_payload_as_bytes(), clock())
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         self._end("cut off")
@@ -225,6 +211,26 @@ class Client(WSListener):
                 future.set_result(why)
 
     # -- reading ------------------------------------------------------------------------------------------
+
+    def take(self, payload: bytes, now: float) -> None:
+        """A message has come, at `now` of `clock`."""
+        document = self._document
+        if payload == document.saved:
+            done = self.acknowledged
+            self.acknowledged = done + 1
+            if done >= self.sent:
+                self._end("an edit was acknowledged that was never sent")
+            elif done >= 0:
+                self._run.acknowledgement.add(now - self._due[done])
+            else:
+                self._progress()
+            return
+        known = document.known.get(payload)
+        if known is None:
+            known = self._take_apart(payload)
+        for place, first, end in known:
+            if place != self.place:
+                self._saw(place, first, end, now)
 
     def _take_apart(self, payload: bytes) -> list[tuple[int, int, int]]:
         message = wire.decode(payload)
@@ -447,7 +453,7 @@ class Run:
                     lambda: client,
                     client.group.url,
                     max_frame_size=_MAX_FRAME,
-                    websocket_handshake_timeout=READY_SECONDS,
+                    websocket_handshake_timeout=JOIN_SECONDS,
                 )
                 at: float | str = await client.synced
                 if isinstance(at, str):
@@ -461,14 +467,13 @@ class Run:
                     client = Client(self, document, group, token, next(numbers))
                     client.keeps = not document.clients[1:] and self._job.kind in ("join", "state")
                     self.clients.append(client)
+        seconds = JOIN_SECONDS if self.joining else READY_SECONDS
         try:
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(seconds):
                 times = await asyncio.gather(*(enter(client) for client in self.clients))
         except TimeoutError:
             waiting = sum(not client.synced.done() for client in self.clients)
-            raise LoadError(
-                f"{waiting} of {len(self.clients)} clients not ready in {READY_SECONDS} s"
-            ) from None
+            raise LoadError(f"{waiting} of {len(self.clients)} clients not ready in {seconds:g} s") from None
         for client in self.clients:
             client.begin()
         return times

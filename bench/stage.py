@@ -42,7 +42,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PEER: Final = ROOT / "bench" / "peer"
 ISSUER: Final = "https://cognito-idp.ap-northeast-1.amazonaws.com/ap-northeast-1_bench"
 CLIENT_ID: Final = "bench"
-JOB_SECONDS: Final = 180.0
+JOB_SECONDS: Final = 300.0
 """The bound of one job of the load generator."""
 
 Kind = Literal["ours", "peer"]
