@@ -122,7 +122,7 @@ async def fan_out(
 
 
 async def capacity(
-    stage: Stage, tell: Tell, *, seconds: float, first: float = 20.0, factor: float = 1.25, steps: int = 12
+    stage: Stage, tell: Tell, *, seconds: float, first: float = 10.0, factor: float = 1.25, steps: int = 15
 ) -> list[Capacity]:
     """20 pages with 20 clients each, faster and faster, until p99 exceeds 100 ms or edits stay away.
 

@@ -297,7 +297,8 @@ async def staged(users: int, keep: bool, tell: Callable[[str], None]) -> AsyncIt
         "bench",
     )
     state = State(folder)
-    supervisor = Supervisor(state.logs, tell)
+    # The last words of a server that was killed on purpose are not worth a screen.
+    supervisor = Supervisor(state.logs, lambda text: tell(text.partition("\n")[0]))
     try:
         tell("starting PostgreSQL and Valkey")
         stage = Stage(settings, state, supervisor, pool(users), node, server_cores)
