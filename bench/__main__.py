@@ -50,7 +50,7 @@ def main() -> int:
     except ZediError as error:
         print(error, file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         tell("stopped")
         return 130
     if not options.quick:
@@ -61,10 +61,11 @@ def main() -> int:
 
 
 async def _measure(options: argparse.Namespace, tell: scenarios.Tell) -> report.Run:
-    # SIGTERM is Ctrl-C: what was started is ended.
+    # However it is told to stop, what was started is ended. (A shell in the background ignores SIGINT.)
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with staged(SOCKETS, options.keep, tell) as stage:
         if options.quick:
             return report.Run(fan_out=await scenarios.fan_out(stage, tell, rounds=1, seconds=2.5, warm=1.0))
