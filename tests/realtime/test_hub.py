@@ -13,7 +13,7 @@ import pytest
 from zedi.realtime import fanout, hub
 from zedi.realtime.fanout import Fanout
 from zedi.realtime.hub import Hub, LoadError
-from zedi.realtime.journal import Journal
+from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
 from zedi.realtime.room import Entry, Link
 
@@ -29,13 +29,13 @@ class Stored:
         self.gate.set()
         self.commits: list[Callable[[], None]] = []
 
-    async def read_from(self, document: str, after: int) -> AsyncIterator[list[tuple[int, bytes]]]:
+    async def read_from(self, document: str, after: int) -> AsyncIterator[Span]:
         self.reads += 1
         await self.gate.wait()
         if self.failure:
             raise self.failure
-        if rows := [(n, update) for n, update in enumerate(self.updates, 1) if n > after]:
-            yield rows
+        if updates := self.updates[after:]:
+            yield Span(after + 1, len(self.updates), updates)
 
     def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
         def commit() -> None:

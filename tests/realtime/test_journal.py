@@ -44,7 +44,11 @@ async def append(journal: Journal, document: str, updates: list[bytes]) -> int:
 
 async def read(journal: Journal, document: str, after: int = 0) -> list[tuple[int, bytes]]:
     async with asyncio.timeout(SECONDS):
-        return [row async for rows in journal.read_from(document, after) for row in rows]
+        return [
+            row
+            async for span in journal.read_from(document, after)
+            for row in enumerate(span.updates, span.first)
+        ]
 
 
 async def test_what_is_appended_is_read_in_order(database: Database) -> None:

@@ -7,6 +7,8 @@
     room       one open document: readers, presence, the turn's merging, numbers
     hub        opens and closes rooms: one load in flight, references counted, generations
     journal    append, read from a number on; group commit; PostgreSQL
+    compaction what a document's updates say as one snapshot; a process of its own
+    compactor  when a document is compacted; starts and ends that process
     fanout     numbered publish and subscribe between tasks; Redis
     access     tokens (Cognito's keys given or fetched, cached by key ID) and who may open a page
     server     sockets, health, signals, drain

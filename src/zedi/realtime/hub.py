@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from zedi.realtime import fanout, structure, wire
+from zedi.realtime.compactor import due
 from zedi.realtime.fanout import Fanout
-from zedi.realtime.journal import AWAY, Journal
+from zedi.realtime.journal import AWAY, Journal, Span
 from zedi.realtime.log import Log
 from zedi.realtime.room import Entry, Room
 
@@ -62,6 +63,10 @@ class _Opening:
     """Something was missed while a catch-up was reading."""
     told: int = 0
     """The number that was last published as the head."""
+    base: int = 0
+    """The newest snapshot's number, as far as is known here; what is above it makes the next load longer."""
+    base_bytes: int = 0
+    """Bytes of the history when that was so."""
 
 
 class Hub:
@@ -74,6 +79,7 @@ class Hub:
         log: Log,
         acknowledged: Callable[[list[Entry]], None],
         access_changed: Callable[[str | None], None],
+        compact: Callable[[str, int], None] = lambda document, least: None,
     ) -> None:
         """`access_changed` is told of a document (None: any of them) that some may not open any more, or
         otherwise than before."""
@@ -82,6 +88,7 @@ class Hub:
         self._log = log
         self._acknowledged = acknowledged
         self._access_changed = access_changed
+        self._compact = compact
         self._openings: dict[str, _Opening] = {}
         self._generations = itertools.count(1)
         self._dirty: dict[Room, None] = {}
@@ -144,6 +151,13 @@ class Hub:
             now = time.monotonic()
             for opening in self._openings.values():
                 opening.room.expire(now)
+                self._tidy(opening, closing=False)
+
+    def compacted(self, document: str, seq: int) -> None:
+        """The document's newest snapshot holds its updates up to number `seq`."""
+        opening = self._openings.get(document)
+        if opening is not None and opening.base < seq:
+            opening.base, opening.base_bytes = seq, opening.room.history.size
 
     # -- opening and closing ------------------------------------------------------------------------------
 
@@ -160,10 +174,8 @@ class Hub:
         # First subscribed, then read: what is committed in between comes both ways, or shows as a gap.
         await self._fanout.subscribe(document)
         try:
-            async for updates in self._journal.read_from(document, 0):
-                for start in range(0, len(updates), 500):
-                    opening.room.restore(updates[start : start + 500])
-                    await asyncio.sleep(0)  # the others' turn: 500 updates take 1 ms
+            async for span in self._journal.read_from(document, 0):
+                await self._restore(opening, span)
             opening.room.history.state_vector()
         except BaseException as error:
             self._remove(opening)
@@ -181,6 +193,18 @@ class Hub:
             bytes=opening.room.history.size,
             duration=round(time.monotonic() - began, 4),
         )
+
+    async def _restore(self, opening: _Opening, span: Span) -> None:
+        room = opening.room
+        if span.snapshot is None:
+            for start in range(0, len(span.updates), 500):
+                room.restore(span.first + start, span.updates[start : start + 500])
+                await asyncio.sleep(0)  # the others' turn: 500 updates take 1 ms
+        elif room.history.size:  # made, and what it replaces deleted, since the load began
+            room.received_snapshot(span.last, span.snapshot, span.updates)
+        else:
+            room.begin(span.last, span.snapshot, span.updates)
+            opening.base, opening.base_bytes = span.last, room.history.size
 
     def _let_go(self, opening: _Opening) -> None:
         opening.references -= 1
@@ -200,8 +224,17 @@ class Hub:
             return
         if not opening.load.done():
             opening.load.cancel()
+        self._tidy(opening, closing=True)
         self._remove(opening)
         self._log.event("document_closed", document=opening.room.document, generation=opening.generation)
+
+    def _tidy(self, opening: _Opening, *, closing: bool) -> None:
+        """Has the document compacted when it is time."""
+        room = opening.room
+        updates, size = room.seen - opening.base, room.history.size - opening.base_bytes
+        if opening.loaded and due(updates, size, opening.base_bytes, closing=closing):
+            # Another task that has it open asks too: who comes second finds most of it done.
+            self._compact(room.document, updates // 2 + 1)
 
     def _remove(self, opening: _Opening) -> None:
         if self._openings.get(opening.room.document) is opening:
@@ -310,9 +343,11 @@ class Hub:
                 opening.again = False
                 try:
                     async with self._catch_ups:
-                        async for updates in self._journal.read_from(room.document, room.seen):
-                            first = updates[0][0]
-                            room.received(first, [update for _, update in updates])
+                        async for span in self._journal.read_from(room.document, room.seen):
+                            if span.snapshot is None:
+                                room.received(span.first, span.updates)
+                            else:
+                                room.received_snapshot(span.last, span.snapshot, span.updates)
                     pause = GAP_SECONDS
                 except AWAY as error:
                     opening.again = True

@@ -1,4 +1,4 @@
-"""The journal: every accepted update, append-only, in PostgreSQL; the only truth there is.
+"""The journal: every accepted update, in PostgreSQL; the only truth there is.
 
 Group commit: appends wait in one queue, and one writer takes all that waits (up to a bound) into one
 statement, one round trip, one commit. A lone edit finds the writer idle and is committed at once; a flood
@@ -7,6 +7,10 @@ fills the next batch while the last one is being committed.
 Numbers: a document's head row counts its updates. The statement that appends raises the count under that
 row's lock, and rows are locked in the order of their names, so numbers have no gaps, and batches of several
 tasks cannot deadlock. Whoever has seen number n may rely on everything below n being committed.
+
+Reading: a document begins with its newest snapshot, if it has one (see compaction), and goes on with the
+updates above that. Those below it are deleted some time later, so whoever goes on from a number far back may
+find the next ones gone, and gets the snapshot in their place.
 
 When the database is away the writer tries again, waiting longer each time, and what waits is bounded: past
 the bound `full` says so, and the shell closes sockets instead of accepting more: clients keep their edits. A
@@ -27,6 +31,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from zedi.realtime.config import COMMAND_SECONDS, CONNECT_SECONDS, DatabaseAddress
+from zedi.realtime.history import Snapshot
 from zedi.realtime.log import Log
 from zedi.schema import migrate
 
@@ -67,10 +72,34 @@ WITH head AS (
 )
 SELECT name, seq FROM head
 """
-_READ: Final = "SELECT seq, data FROM updates WHERE document = $1 AND seq > $2 ORDER BY seq LIMIT $3"
-
+# One statement, so that the updates and the number of the newest are of one moment.
+READ: Final = """
+SELECT documents.seq AS head, page.seq, page.data
+FROM documents LEFT JOIN LATERAL (
+    SELECT seq, data FROM updates WHERE document = $1 AND seq > $2 ORDER BY seq LIMIT $3
+) AS page ON true
+WHERE name = $1 ORDER BY page.seq
+"""
+SNAPSHOT: Final = """
+SELECT seq, data, pending, vector, deletions FROM snapshots WHERE document = $1 AND seq > $2
+ORDER BY seq DESC LIMIT 1
+"""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a document's updates from number `first` to number `last` say.
+
+    `updates` are these very updates; or, beside a snapshot (`first` is 1 then), those that it does not hold
+    because they wait for a predecessor.
+    """
+
+    first: int
+    last: int
+    updates: list[bytes]
+    snapshot: Snapshot | None = None
 
 
 @dataclass(slots=True)
@@ -132,17 +161,34 @@ class Journal:
         self._empty.clear()
         self._wake.set()
 
-    async def read_from(self, document: str, after: int) -> AsyncIterator[list[tuple[int, bytes]]]:
-        """The updates of `document` with numbers above `after`, in order, as lists of (number, bytes).
+    async def read_from(self, document: str, after: int) -> AsyncIterator[Span]:
+        """What `document` says above number `after`, in order. A snapshot among it comes from number 1 on.
 
         Raises one of AWAY when the database does not answer in time.
         """
+        whole, asked = after == 0, -1
         while True:
             pool = await self._connected()
+            if whole:
+                whole, asked = False, after
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    row = await pool.fetchrow(SNAPSHOT, document, after)
+                if row is not None:
+                    after = row["seq"]
+                    snapshot = Snapshot(row["data"], row["vector"], row["deletions"])
+                    yield Span(1, after, row["pending"], snapshot)
             async with asyncio.timeout(COMMAND_SECONDS):
-                rows = await pool.fetch(_READ, document, after, READ_UPDATES)
+                rows = await pool.fetch(READ, document, after, READ_UPDATES)
+            head = rows[0]["head"] if rows else 0
+            rows = [row for row in rows if row["seq"] is not None]
+            if (rows[0]["seq"] if rows else head) > after + (1 if rows else 0):
+                if asked != after:
+                    whole = True  # they were deleted: a newer snapshot says what they said
+                    continue
+                # Only a hand in the tables can bring this about. What is left is given all the same.
+                self._log.event("journal_gap", level="error", document=document, after=after, head=head)
             if rows:
-                yield [(row["seq"], row["data"]) for row in rows]
+                yield Span(rows[0]["seq"], rows[-1]["seq"], [row["data"] for row in rows])
                 after = rows[-1]["seq"]
             if len(rows) < READ_UPDATES:
                 return

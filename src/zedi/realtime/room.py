@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from zedi.realtime import frames, wire
-from zedi.realtime.history import History, merge
+from zedi.realtime.history import History, Snapshot, merge
 
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
@@ -287,11 +287,30 @@ class Room:
         if self._foreign:
             self._dirty(self)
 
-    def restore(self, updates: list[tuple[int, bytes]]) -> None:
-        """Takes in a part of the journal, in order, while nobody reads yet."""
-        for number, update in updates:
+    def received_snapshot(self, last: int, snapshot: Snapshot, pending: list[bytes]) -> None:
+        """All that was said up to number `last`, in place of the updates that the journal has no more."""
+        if last <= self.seen:
+            return
+        for update in (self.history.lacks(snapshot.data), *pending):
+            if not self.history.contains(update):
+                self.history.append(update)
+                self._foreign.append(update)
+        self._see(1, last)
+        if self._foreign:
+            self._dirty(self)
+
+    def begin(self, last: int, snapshot: Snapshot, pending: list[bytes]) -> None:
+        """Starts with what the first `last` updates say, before anything else is here."""
+        self.history.begin(snapshot)
+        for update in pending:
             self.history.append(update)
-            self.seen = number
+        self.seen = last
+
+    def restore(self, first: int, updates: list[bytes]) -> None:
+        """Takes in a part of the journal, in order, while nobody reads yet."""
+        for update in updates:
+            self.history.append(update)
+        self.seen = first + len(updates) - 1
 
     def _see(self, first: int, count: int) -> None:
         if first <= self.seen + 1:

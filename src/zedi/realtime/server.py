@@ -40,6 +40,7 @@ from picows import (
 from zedi import contract
 from zedi.realtime import fanout, frames, session, wire
 from zedi.realtime.access import Mode, PageAccess, TokenError, TokenVerifier, User, page_id
+from zedi.realtime.compactor import Compactor
 from zedi.realtime.config import Config, ServiceError
 from zedi.realtime.fanout import Fanout
 from zedi.realtime.hub import Hub, LoadError
@@ -349,11 +350,19 @@ class Service:
         self.journal = Journal(config.database, self.log)
         self.access = PageAccess(self.journal)
         self.fanout = Fanout(config.redis_url, task, self.log)
-        self.hub = Hub(self.journal, self.fanout, self.log, self._acknowledged, self.access_changed)
         self.access_changes = 0
         """How often it was heard that access to something has changed."""
         self._reassess: set[str | None] = set()
         self._reassess_wake = asyncio.Event()
+        self.compactor = Compactor(self.log, lambda document, seq: self.hub.compacted(document, seq))
+        self.hub = Hub(
+            self.journal,
+            self.fanout,
+            self.log,
+            self._acknowledged,
+            self.access_changed,
+            self.compactor.ask,
+        )
         self.messages = 0
         self.errors = 0
         self._edits = 0
@@ -372,6 +381,7 @@ class Service:
             asyncio.create_task(self.journal.run(), name="journal"),
             asyncio.create_task(self.fanout.run(self.hub), name="fan-out"),
             asyncio.create_task(self.hub.run(), name="hub"),
+            asyncio.create_task(self.compactor.run(), name="compactor"),
             asyncio.create_task(self._tick(), name="tick"),
             asyncio.create_task(self._report(), name="metrics"),
             asyncio.create_task(self._reassess_access(), name="access"),
