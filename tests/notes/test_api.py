@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
+import pycrdt
 import pytest
 
 from zedi.notes import pages
@@ -105,6 +107,48 @@ async def test_a_long_list_comes_in_pieces(client: httpx.AsyncClient, database: 
     assert after is None
     assert len({page["id"] for page in found}) == len(found) == 2 * pages.MAX_LISTED + 5
     assert [page["updated_at"] for page in found] == sorted((p["updated_at"] for p in found), reverse=True)
+
+
+async def test_a_page_has_versions(client: httpx.AsyncClient, database: Database) -> None:
+    """Its snapshots are listed, the newest first, and each is there as one Yjs update."""
+    page, other = [(await client.post("/api/pages")).json()["id"] for _ in range(2)]
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    states: list[bytes] = []
+    for word in ("eins", "zwei"):
+        doc.get("text", type=pycrdt.Text).insert(0, word)
+        states.append(doc.get_update())
+    connection = await database.connect()
+    try:
+        for number, state in enumerate(states, 1):
+            await connection.execute(
+                "INSERT INTO snapshots (document, seq, data, pending, vector, deletions, size)"
+                " VALUES ($1, $2, $3, $4, $5, $5, $6)",
+                *(page, number, state, [states[1]] if number == 1 else [], b"\0", len(state)),
+            )
+    finally:
+        await connection.close()
+    listed = (await client.get(f"/api/pages/{page}/versions")).json()["versions"]
+    assert [(each["version"], each["size"]) for each in listed] == [(2, len(states[1])), (1, len(states[0]))]
+    assert datetime.fromisoformat(listed[0]["made_at"])
+    answer = await client.get(f"/api/pages/{page}/versions/2")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.content == states[1]
+    both: pycrdt.Doc[Any] = pycrdt.Doc()
+    both.apply_update((await client.get(f"/api/pages/{page}/versions/1")).content)
+    assert str(both.get("text", type=pycrdt.Text)) == "zweieins"
+    assert (await client.get(f"/api/pages/{other}/versions")).json() == {"versions": []}
+    for path in (
+        f"{page}/versions/3",
+        f"{page}/versions/{2**70}",
+        f"{other}/versions/1",
+        f"{uuid.uuid4()}/versions",
+        f"{uuid.uuid4()}/versions/1",
+    ):
+        assert error(await client.get(f"/api/pages/{path}")) == (404, "not_found")
+    await client.delete(f"/api/pages/{page}")
+    assert error(await client.get(f"/api/pages/{page}/versions/2")) == (404, "not_found")
+    del client.headers["authorization"]
+    assert error(await client.get(f"/api/pages/{page}/versions")) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,31 @@ async def test_nothing_is_deleted_without_its_snapshot(
 
 
 @server
+async def test_older_snapshots_stay_as_versions(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that follow another too soon go, so do those beyond the number and the days; the newest never."""
+    monkeypatch.setattr(compaction, "KEPT_VERSIONS", 3)
+
+    async def compacted(minutes: int) -> list[int]:
+        """Somebody writes, `minutes` pass, and the page is compacted; which snapshots there are."""
+        await connection.execute("UPDATE snapshots SET made_at = made_at - $1 * interval '1 minute'", minutes)
+        await store(connection, "doc", typed(1))
+        assert (await compact_document(connection, "doc", 1)).status == "compacted"
+        return [row["seq"] for row in await connection.fetch("SELECT seq FROM snapshots ORDER BY seq")]
+
+    assert await compacted(0) == [1]
+    assert await compacted(4) == [1, 2]
+    assert await compacted(4) == [1, 3]
+    assert await compacted(4) == [1, 4]
+    assert await compacted(4) == [1, 4, 5]
+    for _ in range(6):
+        await compacted(60)
+    assert await compacted(60) == [9, 10, 11, 12]
+    assert await compacted(200 * 24 * 60) == [13]
+
+
+@server
 async def test_one_at_a_time(database: Database, connection: asyncpg.Connection) -> None:
     """Who finds the document taken leaves it to its holder."""
     await store(connection, "doc", typed(5))

@@ -9,13 +9,21 @@
     GET    /api/pages/{id}/sharing  sharing
     PUT    /api/pages/{id}/sharing/{"everybody" or a person's id} {"role": "edit" | "view" | null} sharing
     GET    /api/people?email=E      {"people": [person]}: who has signed in with this address
+    GET    /api/pages/{id}/versions {"versions": [version]}, the newest first
+    GET    /api/pages/{id}/versions/{version}
+                                    the page's text as it was: a Yjs update, application/octet-stream
 
-Every call but /health carries `Authorization: Bearer {token of the user pool}`. A page is
-{"id", "title", "owner", "role", "created_at", "updated_at"}, times in ISO 8601; role is what the caller may
-do: owner, edit, view (`notes.pages` says what that is). Sharing is {"owner": person, "everybody": role,
-"members": [{"person": person, "role": role}]}, a person {"id", "email", "name"}. What is wrong is answered as
-{"error": {"code", "message"}}: 400 invalid, 401 unauthorized, 403 forbidden, 404 not_found, 409 too_many,
-413 too_large, 503 unavailable (with Retry-After).
+Every call but /health carries `Authorization: Bearer {token of the user pool}`. Times are in ISO 8601.
+
+    page     {"id", "title", "owner", "role", "created_at", "updated_at"}; role is what the caller may do:
+             owner, edit, view (`notes.pages` says what that is)
+    sharing  {"owner": person, "everybody": role, "members": [{"person": person, "role": role}]}
+    person   {"id", "email", "name"}
+    version  {"version", "made_at", "size"} (bytes). To go back to one, make the change in an editor: it is
+             an edit like any other.
+
+What is wrong is answered as {"error": {"code", "message"}}: 400 invalid, 401 unauthorized, 403 forbidden,
+404 not_found, 409 too_many, 413 too_large, 503 unavailable (with Retry-After).
 """
 
 from __future__ import annotations
@@ -46,6 +54,9 @@ MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body."""
 ACQUIRE_TIMEOUT: Final = 5.0
 """Seconds to wait for a connection before the answer is 503."""
+
+_MOST: Final = 2**63 - 1
+"""The highest number that the database can be asked for."""
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +106,8 @@ class Api:
                     Route("/pages/{page:uuid}/sharing", self.sharing, methods=["GET"]),
                     Route("/pages/{page:uuid}/sharing/{person}", self.share, methods=["PUT"]),
                     Route("/people", self.people, methods=["GET"]),
+                    Route("/pages/{page:uuid}/versions", self.versions, methods=["GET"]),
+                    Route("/pages/{page:uuid}/versions/{version:int}", self.version, methods=["GET"]),
                 ],
             ),
         ]
@@ -198,6 +211,34 @@ class Api:
         async with self._connection() as connection:
             found = await pages.find_person(connection, email)
         return JSONResponse({"people": [asdict(found)] if found else []})
+
+    async def versions(self, request: Request) -> Response:
+        user = await self._user(request)
+        page = _page_id(request)
+        async with self._connection() as connection:
+            _found(await pages.get_page(connection, user.sub, page))
+            found = await pages.list_versions(connection, page)
+        return JSONResponse(
+            {
+                "versions": [
+                    {"version": each.number, "made_at": each.made_at.isoformat(), "size": each.size}
+                    for each in found
+                ]
+            }
+        )
+
+    async def version(self, request: Request) -> Response:
+        user = await self._user(request)
+        page = _page_id(request)
+        number: int = request.path_params["version"]
+        async with self._connection() as connection:
+            _found(await pages.get_page(connection, user.sub, page))
+            update = await pages.get_version(connection, page, number) if number <= _MOST else None
+        if update is None:
+            raise ApiError(404, "not_found", "There is no such version.")
+        # A number always stands for the same text; but whose eyes it is for may change.
+        headers = {"Cache-Control": "private, no-store"}
+        return Response(update, media_type="application/octet-stream", headers=headers)
 
     async def _user(self, request: Request) -> User:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -20,6 +20,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from zedi.realtime.history import merge
+
 MAX_TITLE: Final = 200
 """Characters of a title."""
 MAX_LISTED: Final = 200
@@ -59,6 +61,17 @@ class Page:
     created_at: datetime
     updated_at: datetime
     """When its title or its text last changed."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A page's text at a moment: a snapshot that the realtime service has kept."""
+
+    number: int
+    """Of the last update that it holds."""
+    made_at: datetime
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +238,26 @@ async def remember(connection: Connection, person: Person) -> None:
         person.email,
         person.name,
     )
+
+
+async def list_versions(connection: Connection, page: UUID) -> list[Version]:
+    """The versions of `page` that there are, the newest first; as few as the service keeps."""
+    rows = await connection.fetch(
+        "SELECT seq AS number, made_at, size FROM snapshots WHERE document = $1 ORDER BY seq DESC", str(page)
+    )
+    return [Version(**row) for row in rows]
+
+
+async def get_version(connection: Connection, page: UUID, number: int) -> bytes | None:
+    """The text of `page` in version `number`, as one Yjs update; None when there is no such version."""
+    row = await connection.fetchrow(
+        "SELECT data, pending FROM snapshots WHERE document = $1 AND seq = $2", str(page), number
+    )
+    if row is None:
+        return None
+    data: bytes = row["data"]
+    # What waited for a predecessor then could not be seen then; without it the version is still whole.
+    return merge([data, *row["pending"]]) or data
 
 
 async def _may(connection: Connection, sub: str, page: UUID, needs: Role) -> bool:

@@ -13,6 +13,9 @@ All of it happens in one transaction under the document's row in `compactions`. 
 leaves the document to its holder, and a process that dies has changed nothing. Correctness depends on
 neither: a snapshot says what the updates up to its number say, whoever made it.
 
+Older snapshots stay as versions of the page, thinned out: at most KEPT_VERSIONS, VERSION_SECONDS apart, for
+VERSION_DAYS. What goes is an old state; nothing of the present one is only there.
+
 The updates that a snapshot covers stay for KEPT_SECONDS: during a deploy tasks of the release before may
 still run, which know nothing of snapshots and read every document from number 1 on.
 """
@@ -38,6 +41,11 @@ from zedi.realtime.journal import AWAY, READ, SNAPSHOT
 
 KEPT_SECONDS: Final = 24 * 3600.0
 """How long updates outlive the snapshot that covers them; longer than any deploy."""
+VERSION_SECONDS: Final = 600.0
+"""Between two versions that are kept; a snapshot that follows one sooner gives way to the next snapshot."""
+KEPT_VERSIONS: Final = 30
+"""Of each document, beside the newest snapshot; the oldest go first."""
+VERSION_DAYS: Final = 90
 _PRUNED_DOCUMENTS: Final = 10
 """So many documents lose their old updates after each job."""
 _PRUNED_UPDATES: Final = 10_000
@@ -77,6 +85,8 @@ class Answer:
     """Bytes of the snapshot."""
     pending: int = 0
     """Updates in it that wait for a predecessor."""
+    versions: int = 0
+    """Older snapshots that were deleted: too many, too old, or too soon after the one before."""
     pruned: int = 0
     """Rows of any document that were deleted, their time being over."""
     reason: str = ""
@@ -198,6 +208,7 @@ async def compact_document(connection: asyncpg.Connection, document: str, least:
             made.snapshot.deletions,
             made.size,
         )
+        dropped = await _thin(connection, document, base, last)
         # Where a deletion is planned already the rest waits for the one after it.
         await connection.execute(
             "UPDATE compactions SET prune_seq = $2, prune_at = now() + $3 * interval '1 second'"
@@ -207,8 +218,38 @@ async def compact_document(connection: asyncpg.Connection, document: str, least:
             KEPT_SECONDS,
         )
     return Answer(
-        document, "compacted", last, count, sum(map(len, updates)), made.size, pending=len(made.pending)
+        document,
+        "compacted",
+        last,
+        count,
+        sum(map(len, updates)),
+        made.size,
+        pending=len(made.pending),
+        versions=dropped,
     )
+
+
+async def _thin(connection: asyncpg.Connection, document: str, base: int, last: int) -> int:
+    """Deletes the snapshots that are not to stay as versions, now that `last` follows `base`; how many."""
+    result = await connection.execute(
+        """
+        DELETE FROM snapshots AS old WHERE document = $1 AND seq < $3 AND (
+            made_at < now() - $6 * interval '1 day'
+            OR seq NOT IN (SELECT seq FROM snapshots WHERE document = $1 ORDER BY seq DESC LIMIT $5)
+            OR seq = $2 AND EXISTS (
+                SELECT FROM snapshots WHERE document = $1 AND seq < $2
+                AND made_at > old.made_at - $4 * interval '1 second'
+            )
+        )
+        """,
+        document,
+        base,
+        last,
+        VERSION_SECONDS,
+        KEPT_VERSIONS + 1,
+        VERSION_DAYS,
+    )
+    return int(result.rpartition(" ")[2])
 
 
 async def _read(connection: asyncpg.Connection, document: str) -> tuple[int, list[bytes], int]:
@@ -243,7 +284,7 @@ async def prune(connection: asyncpg.Connection) -> int:
             result = await connection.execute(
                 "DELETE FROM updates WHERE document = $1 AND seq <= $2 AND seq < $3 +"
                 " (SELECT min(seq) FROM updates WHERE document = $1) AND EXISTS"
-                " (SELECT FROM snapshots WHERE document = $1 AND seq >= $2 AND data IS NOT NULL)",
+                " (SELECT FROM snapshots WHERE document = $1 AND seq >= $2)",
                 due["document"],
                 due["prune_seq"],
                 _PRUNED_UPDATES,

@@ -3,17 +3,15 @@
 CREATE TABLE snapshots (
     document  text NOT NULL,
     seq       bigint NOT NULL,
-    data      bytea, -- a Yjs update; NULL: it is in the history bucket, under `object`
+    data      bytea NOT NULL, -- a Yjs update
     pending   bytea[] NOT NULL DEFAULT '{}', -- updates that wait for a predecessor, as their authors sent them
     vector    bytea NOT NULL, -- the state vector of `data`
     deletions bytea NOT NULL, -- `data` without its structs; both so that no reader has to decode `data`
     size      bigint NOT NULL, -- bytes of `data` and `pending`
-    object    text,
     made_at   timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (document, seq),
-    CHECK (data IS NOT NULL OR object IS NOT NULL)
+    PRIMARY KEY (document, seq)
 );
--- Compressing megabytes costs the database more time than it saves in space.
+-- Not compressed: nothing that reads or writes it waits for that.
 ALTER TABLE snapshots ALTER COLUMN data SET STORAGE EXTERNAL;
 
 -- Who holds a document's row compacts it, or deletes what its snapshots made superfluous. Updates up to
