@@ -73,6 +73,10 @@ class Server:
             self._process = subprocess.Popen(self.command, stdout=output, stderr=output)
         _wait_until(self._ready, self.command[0])
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         if self._process is not None:
             self._process.send_signal(number)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from zedi.realtime import journal as journal_module
 from zedi.realtime.config import DatabaseAddress
 from zedi.realtime.journal import BATCH_UPDATES, Journal
 from zedi.realtime.log import Log
@@ -164,7 +166,8 @@ async def test_a_connection_cut_during_commits_loses_nothing(database: Database)
 
 
 async def test_a_lock_on_one_document_holds_the_commit_back(database: Database, until: Until) -> None:
-    """The head row's lock orders the writers: nothing is committed, or acknowledged, around it."""
+    """The head row's lock orders the writers: nothing is committed, or acknowledged, around it; other
+    documents are written all the same."""
     async with running(database.address) as journal:
         await append(journal, "doc", [b"first"])
         locker = await database.connect()
@@ -173,10 +176,102 @@ async def test_a_lock_on_one_document_holds_the_commit_back(database: Database, 
                 await locker.execute("SELECT 1 FROM documents WHERE name = 'doc' FOR UPDATE")
                 waiting = asyncio.create_task(append(journal, "doc", [b"second"]))
                 await until(lambda: locker.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
-                assert not waiting.done()
+                later = [asyncio.create_task(append(journal, "doc", [str(n).encode()])) for n in range(3)]
+                assert await append(journal, "other", [b"not held up"]) == 1
+                assert await append(journal, "other", [b"nor this"]) == 2
+                assert not waiting.done() and journal.waiting > 0 and journal.problem is None
             assert await waiting == 2
+            async with asyncio.timeout(SECONDS):
+                assert await asyncio.gather(*later) == [3, 4, 5]
+                await journal.flush()
+            assert journal.waiting == 0
         finally:
             await locker.close()
+
+
+async def test_a_database_that_cannot_be_written_loses_nothing(database: Database, until: Until) -> None:
+    """Read-only after a failover: what was accepted waits, and is written in order when it can be."""
+    async with running(database.address) as journal:
+        await append(journal, "doc", [b"before"])
+        operator = await database.connect()
+        name = database.address.name
+        cut = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        try:
+            await operator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            await operator.execute(cut)
+            waiting = [asyncio.create_task(append(journal, "doc", [str(n).encode()])) for n in range(5)]
+            await until(lambda: "ReadOnly" in (journal.problem or ""))
+            assert not any(task.done() for task in waiting) and journal.waiting > 0
+            assert await read(journal, "doc") == [(1, b"before")]
+            await operator.execute("SET default_transaction_read_only = off")
+            await operator.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            async with asyncio.timeout(SECONDS):
+                assert await asyncio.gather(*waiting) == [2, 3, 4, 5, 6]
+        finally:
+            await operator.close()
+        assert journal.problem is None and journal.waiting == 0
+
+
+async def test_a_database_that_stands_still_is_waited_for(
+    database: Database, postgres_server: Server, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """A server that answers nothing, as one that is waking: each wait is bounded, and tried again."""
+    monkeypatch.setattr(journal_module, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(journal_module, "COMMAND_SECONDS", 0.3)
+    async with running(database.address) as journal:
+        await append(journal, "doc", [b"before"])
+        operator = await database.connect()
+        try:
+            backends = await operator.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+        finally:
+            await operator.close()
+        assert postgres_server.pid is not None
+        still = [postgres_server.pid, *(row["pid"] for row in backends)]
+        for pid in still:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            waiting = asyncio.create_task(append(journal, "doc", [b"during"]))
+            await until(lambda: "Timeout" in (journal.problem or ""))
+            assert not waiting.done() and journal.waiting > 0
+        finally:
+            for pid in still:
+                os.kill(pid, signal.SIGCONT)
+        await waiting
+        rows = [data for _, data in await read(journal, "doc")]
+        # It may have been written before its answer got lost; then it stands there twice.
+        assert rows[0] == b"before" and set(rows[1:]) == {b"during"}
+        assert journal.problem is None
+
+
+async def test_a_journal_with_nothing_to_do_holds_no_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """A while after the last edit and the last reading nobody is connected: the database can pause."""
+    monkeypatch.setattr(journal_module, "_IDLE_SECONDS", 0.2)
+    async with running(database.address) as journal:
+        await append(journal, "doc", [b"1"])
+        await read(journal, "doc")
+        observer = await database.connect()
+        count = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+        async def nobody() -> bool:
+            return bool(await observer.fetchval(count) == 0)
+
+        try:
+            assert await observer.fetchval(count) > 0
+            await until(nobody)
+            assert await append(journal, "doc", [b"2"]) == 2
+        finally:
+            await observer.close()
 
 
 async def test_it_starts_before_the_database_and_makes_the_tables(empty_database: Database) -> None:

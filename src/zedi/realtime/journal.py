@@ -8,6 +8,9 @@ Numbers: a document's head row counts its updates. The statement that appends ra
 row's lock, and rows are locked in the order of their names, so numbers have no gaps, and batches of several
 tasks cannot deadlock. Whoever has seen number n may rely on everything below n being committed.
 
+One document must not hold up the others: where somebody holds a head row for longer than such a commit takes,
+that document's appends are set aside, in their order, until the row is free.
+
 Reading: a document begins with its newest snapshot, if it has one (see compaction), and goes on with the
 updates above that. Those below it are deleted some time later, so whoever goes on from a number far back may
 find the next ones gone, and gets the snapshot in their place.
@@ -23,8 +26,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -45,6 +49,9 @@ READ_UPDATES: Final = 2000
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _READERS: Final = 3
+_LOCK_SECONDS: Final = 1.0
+"""How long a batch waits for a document's row. Another task's commit holds it for milliseconds."""
+_ASIDE_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 60.0
 """Idle connections are given up: an open one keeps a database that could sleep awake."""
 
@@ -80,6 +87,9 @@ FROM documents LEFT JOIN LATERAL (
 ) AS page ON true
 WHERE name = $1 ORDER BY page.seq
 """
+_UNLOCKED: Final = (
+    'SELECT name FROM documents WHERE name = ANY($1) ORDER BY name COLLATE "C" FOR UPDATE SKIP LOCKED'
+)
 SNAPSHOT: Final = """
 SELECT seq, data, pending, vector, deletions FROM snapshots WHERE document = $1 AND seq > $2
 ORDER BY seq DESC LIMIT 1
@@ -122,6 +132,9 @@ class Journal:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._queue: deque[_Append] = deque()
+        self._aside: dict[str, list[_Append]] = {}
+        """Appends of documents whose row somebody else holds, in order."""
+        self._aside_until = 0.0
         self._waiting = 0
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
@@ -212,15 +225,21 @@ class Journal:
             await self._persist(self._open)
             while True:
                 await self._next()
+                await self._persist(self._try_aside)
                 while self._queue:
                     batch = self._take()
-                    before = await self._persist(functools.partial(self._commit, batch))
+                    before = await self._persist(functools.partial(self._commit, batch)) if batch else {}
                     for append in batch:
+                        if append.document not in before:
+                            self._set_aside(append)
+                            continue
                         self._waiting -= append.cost
                         first = before[append.document] + 1
                         before[append.document] += len(append.updates)
                         append.done(first)
-                self._empty.set()
+                    await self._persist(self._try_aside)
+                if not self._aside:
+                    self._empty.set()
         finally:
             self._drop()
             if self._pool is not None:
@@ -229,12 +248,39 @@ class Journal:
     async def _next(self) -> None:
         """Waits for an append. A connection that has nothing to do for a while is given up."""
         try:
-            async with asyncio.timeout(_IDLE_SECONDS if self._connection else None):
+            seconds = _ASIDE_SECONDS if self._aside else _IDLE_SECONDS if self._connection else None
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
+            if self._aside:
+                return
             self._drop()
             await self._wake.wait()
         self._wake.clear()
+
+    def _set_aside(self, append: _Append) -> None:
+        if append.document not in self._aside:
+            self._aside[append.document] = []
+            self._aside_until = time.monotonic() + _ASIDE_SECONDS
+            self._log.event("document_locked", level="warning", document=append.document)
+        self._aside[append.document].append(append)
+
+    async def _try_aside(self) -> None:
+        """Puts what was set aside first in the queue again, once its document's row is not held any more."""
+        if not self._aside or time.monotonic() < self._aside_until:
+            return
+        self._aside_until = time.monotonic() + _ASIDE_SECONDS
+        connection = await self._writer()
+        there = await connection.fetch("SELECT name FROM documents WHERE name = ANY($1)", list(self._aside))
+        held = {row["name"] for row in there} - await self._unlocked(connection, self._aside)
+        for document in [document for document in self._aside if document not in held]:
+            self._queue.extendleft(reversed(self._aside.pop(document)))
+
+    async def _unlocked(
+        self, connection: asyncpg.Connection[asyncpg.Record], documents: Iterable[str]
+    ) -> set[str]:
+        rows = await connection.fetch(_UNLOCKED, list(documents))
+        return {row["name"] for row in rows}
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -252,13 +298,17 @@ class Journal:
         count = size = 0
         while self._queue and count < BATCH_UPDATES and size < BATCH_BYTES:
             append = self._queue.popleft()
+            if append.document in self._aside:
+                self._aside[append.document].append(append)
+                continue
             count += len(append.updates)
             size += append.cost
             batch.append(append)
         return batch
 
     async def _commit(self, batch: list[_Append]) -> dict[str, int]:
-        """Commits a batch; for each document the number before its first update."""
+        """Commits a batch; for each document the number before its first update. Those whose row somebody
+        else holds are left out, that nobody else has to wait for them."""
         counts: dict[str, int] = {}
         for append in batch:
             counts[append.document] = counts.get(append.document, 0) + len(append.updates)
@@ -272,11 +322,15 @@ class Journal:
                 documents.append(append.document)
                 backs.append(left[append.document])
                 updates.append(update)
-        if self._connection is None:
-            self._connection = await self._connect()
-        rows = await self._connection.fetch(
-            _APPEND, list(counts), list(counts.values()), documents, backs, updates
-        )
+        connection = await self._writer()
+        try:
+            rows = await connection.fetch(
+                _APPEND, list(counts), list(counts.values()), documents, backs, updates
+            )
+        except asyncpg.LockNotAvailableError:
+            unlocked = await self._unlocked(connection, counts)
+            rest = [append for append in batch if append.document in unlocked]
+            return await self._commit(rest) if rest else {}
         return {row["name"]: row["seq"] - counts[row["name"]] for row in rows}
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -308,6 +362,7 @@ class Journal:
         self._connection = await self._connect()
         for name in await migrate(self._connection):
             self._log.event("migrated", file=name)
+        self._drop()  # that one waits for locks as long as it takes
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=_READERS,
@@ -315,6 +370,12 @@ class Journal:
             **self._address.options(),
         )
         self._ready.set()
+
+    async def _writer(self) -> asyncpg.Connection[asyncpg.Record]:
+        if self._connection is None:
+            self._connection = await self._connect()
+            await self._connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS:g}s'")
+        return self._connection
 
     async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(**self._address.options())
