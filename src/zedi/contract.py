@@ -21,6 +21,8 @@ API_PATH: Final = "/api"
 HEALTH_PATH: Final = "/health"
 """200 while the process should get traffic, else 503; on both ports. A database that goes away once it has
 answered changes nothing: a new task could not reach it either."""
+METRICS_PATH: Final = "/metrics"
+"""Prometheus, on the realtime port; only for who reaches a task itself, not through the load balancer."""
 
 # The containers of one task: same image, different command.
 REALTIME_CONTAINER: Final = "realtime"

@@ -13,6 +13,7 @@
     access     tokens (Cognito's keys given or fetched, cached by key ID) and who may open a page
     server     sockets, health, signals, drain
     frames     WebSocket frames, made once for all readers
+    metrics    what is counted, for CloudWatch and for Prometheus
     log        JSON lines: events, and metrics in the embedded format
     config     the environment that the task definition gives, parsed once
 

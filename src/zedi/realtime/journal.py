@@ -140,6 +140,8 @@ class Journal:
         self._empty = asyncio.Event()
         self._empty.set()
         self._ready = asyncio.Event()
+        self.commits = 0
+        """Since the start."""
         self.problem: str | None = "not connected yet"
         """Why nothing can be committed at the moment; None when all is well."""
 
@@ -331,6 +333,7 @@ class Journal:
             unlocked = await self._unlocked(connection, counts)
             rest = [append for append in batch if append.document in unlocked]
             return await self._commit(rest) if rest else {}
+        self.commits += 1
         return {row["name"]: row["seq"] - counts[row["name"]] for row in rows}
 
     async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:

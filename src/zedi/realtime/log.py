@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from zedi import contract
 
 Level = Literal["info", "warning", "error"]
-
-_MOST_VALUES: Final = 100
-"""Distinct values that one embedded metric may have."""
 
 
 class Log:
@@ -42,11 +38,17 @@ class Log:
         line.update((key, value) for key, value in fields.items() if value is not None)
         self._write(line)
 
-    def metrics(self, gauges: dict[str, float], counts: dict[str, int], latencies: list[float]) -> None:
-        """One line of metrics. Latencies are milliseconds; there may be none."""
+    def metrics(
+        self,
+        gauges: Mapping[str, float],
+        counts: Mapping[str, int],
+        latency: Mapping[str, list[float] | list[int]],
+    ) -> None:
+        """One line of metrics. `latency` is a distribution in milliseconds, {"Values": ..., "Counts": ...};
+        it may be empty."""
         names = [
             *({"Name": name, "Unit": "Count"} for name in (*gauges, *counts)),
-            *([{"Name": contract.METRIC_LATENCY, "Unit": "Milliseconds"}] if latencies else []),
+            *([{"Name": contract.METRIC_LATENCY, "Unit": "Milliseconds"}] if latency else []),
         ]
         line: dict[str, Any] = {
             "_aws": {
@@ -64,30 +66,13 @@ class Log:
             **gauges,
             **counts,
         }
-        if latencies:
-            line[contract.METRIC_LATENCY] = distribution(latencies)
+        if latency:
+            line[contract.METRIC_LATENCY] = latency
         self._write(line)
 
     def _write(self, line: dict[str, Any]) -> None:
         self._stream.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
         self._stream.flush()
-
-
-def distribution(values: list[float]) -> dict[str, list[float] | list[int]]:
-    """`values` as at most 100 distinct ones and how often each comes. Each is off by at most 5 %.
-
-    Where values spread over more than a hundred steps of 10 %, the smallest are counted as larger ones:
-    what an alarm looks at is the other end.
-    """
-    rounded = Counter(map(_rounded, values))
-    kept = sorted(rounded)
-    while len(kept) > _MOST_VALUES:
-        rounded[kept[1]] += rounded.pop(kept.pop(0))
-    return {"Values": kept, "Counts": [rounded[value] for value in kept]}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{1.1 ** round(math.log(max(value, 0.01), 1.1)):.4g}")
 
 
 class LogHandler(logging.Handler):

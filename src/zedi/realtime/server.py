@@ -1,7 +1,7 @@
 """Sockets, health, metrics, signals, drain: the shell around session, room, hub, journal and fan-out.
 
-picows carries the WebSockets (and answers the plain GET of /health on the same port); what it leaves to its
-user is done here: fragments, pings, the bound on what a slow reader may keep us storing.
+picows carries the WebSockets (and answers the plain GETs of /health and /metrics on the same port); what it
+leaves to its user is done here: fragments, pings, the bound on what a slow reader may keep us storing.
 
 Both protocols come in at `/realtime`. y-websocket appends its room, the page's id, to the address that it is
 given, and its token as a query parameter: `/realtime/<room>?token=...`; whoever reaches the port without
@@ -46,6 +46,7 @@ from zedi.realtime.fanout import Fanout
 from zedi.realtime.hub import Hub, LoadError
 from zedi.realtime.journal import AWAY, Journal
 from zedi.realtime.log import Level, Log
+from zedi.realtime.metrics import CONTENT_TYPE, Metrics, Sample, exposition
 from zedi.realtime.room import Entry, Link, Room
 from zedi.realtime.session import Session
 
@@ -73,7 +74,8 @@ REASSESS_SECONDS: Final = 60.0
 _REASSESS_BATCH: Final = 1000
 _REASSESS_PAUSE: Final = 2.0
 _READ_BUFFER: Final = 4096
-_LATENCIES: Final = 100_000
+_FORWARDED: Final = "x-forwarded-for"
+"""What came through the load balancer has this header. Metrics are for who reaches the task itself."""
 
 SERVICE_RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
@@ -177,7 +179,7 @@ class Connection(WSListener):
         backlog = self._stream.get_write_buffer_size()
         if backlog > MAX_BACKLOG + self._allowance:
             self._event("slow_reader", level="warning", backlog=backlog)
-            self._service.errors += 1
+            self._service.metrics.errors += 1
             self.close(TRY_AGAIN_LATER, "too slow")
 
     def close(self, code: int, reason: str) -> None:
@@ -233,7 +235,7 @@ class Connection(WSListener):
         if len(message) > MAX_MESSAGE:
             self.close(session.TOO_BIG, "message too big")
         elif not self._closing:
-            self._service.messages += 1
+            self._service.metrics.messages += 1
             self._do(self._session.receive(message, time.time()))
 
     def _do(self, effects: list[session.Effect]) -> None:
@@ -243,7 +245,7 @@ class Connection(WSListener):
             match effect:
                 case session.Append(address, update, answer):
                     if self._service.journal.full:
-                        self._service.errors += 1
+                        self._service.metrics.errors += 1
                         self.close(TRY_AGAIN_LATER, "the database is away")
                         return
                     room, link = self._rooms[address]
@@ -276,7 +278,7 @@ class Connection(WSListener):
                 case session.Leave(address):
                     self._leave(address)
                 case session.Close(code, reason):
-                    self._service.errors += 1
+                    self._service.metrics.errors += 1
                     self._event("refused", level="warning", code=code, reason=reason)
                     self.close(code, reason)
 
@@ -317,11 +319,11 @@ class Connection(WSListener):
                     self._rooms[address] = (room, link)
                     room.enter(link)
         except TokenError as error:
-            service.errors += 1
+            service.metrics.errors += 1
             self._event("denied", level="warning", document=document, reason=error.reason)
             self._do(self._session.denied(address, attempt, error.reason, time.time()))
         except (LoadError, *AWAY) as error:
-            service.errors += 1
+            service.metrics.errors += 1
             reason = str(error) or type(error).__name__
             self._event("not_loaded", level="error", document=document, reason=reason)
             self.close(TRY_AGAIN_LATER, "the document cannot be loaded")
@@ -363,10 +365,9 @@ class Service:
             self.access_changed,
             self.compactor.ask,
         )
-        self.messages = 0
-        self.errors = 0
-        self._edits = 0
-        self._latencies: list[float] = []
+        self.metrics = Metrics()
+        self._lag = 0.0
+        """Seconds by which the event loop was late the last time."""
         self._connections: dict[Connection, None] = {}
         self._draining = False
         self._stop = asyncio.Event()
@@ -492,6 +493,8 @@ class Service:
         if path == contract.HEALTH_PATH:
             ready, body = self.health()
             return _response(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, body)
+        if path == contract.METRICS_PATH and _FORWARDED not in request.headers:
+            return _text(exposition(self._samples(), self.metrics.latency))
         room = _room(path)
         if room is None:
             return None
@@ -508,39 +511,58 @@ class Service:
 
     async def _tick(self) -> None:
         while True:
+            due = time.monotonic() + 1.0
             await asyncio.sleep(1.0)
             now = time.monotonic()
+            self._lag = max(0.0, now - due)
             for connection in list(self._connections):
                 connection.tick(now)
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(contract.METRIC_PERIOD)
-            self._metrics()
+            self._write_metrics()
 
-    def _metrics(self) -> None:
+    def _write_metrics(self) -> None:
+        metrics = self.metrics
         self.log.metrics(
             {
                 contract.METRIC_CONNECTIONS: len(self._connections),
                 contract.METRIC_DOCUMENTS: self.hub.documents,
             },
-            {
-                contract.METRIC_EDITS: self._edits,
-                contract.METRIC_MESSAGES: self.messages,
-                contract.METRIC_ERRORS: self.errors,
-            },
-            self._latencies,
+            metrics.fresh(
+                {
+                    contract.METRIC_EDITS: metrics.edits,
+                    contract.METRIC_MESSAGES: metrics.messages,
+                    contract.METRIC_ERRORS: metrics.errors,
+                }
+            ),
+            metrics.latency.fresh(),
         )
-        self._edits = self.messages = self.errors = 0
-        self._latencies = []
+
+    def _samples(self) -> list[Sample]:
+        metrics, journal, between = self.metrics, self.journal, self.fanout
+        return [
+            Sample("connections", "Open WebSockets", len(self._connections)),
+            Sample("documents", "Open documents", self.hub.documents),
+            Sample("messages", "Messages received from clients", metrics.messages, counter=True),
+            Sample("edits", "Updates stored", metrics.edits, counter=True),
+            Sample("errors", "Messages, tokens and sockets refused or failed", metrics.errors, counter=True),
+            Sample("journal_waiting_bytes", "Bytes that are not committed yet", journal.waiting),
+            Sample("journal_commits", "Transactions that appended updates", journal.commits, counter=True),
+            Sample("database_up", "1: the last statement succeeded", float(journal.problem is None)),
+            Sample("redis_up", "1: other tasks can be reached", float(between.problem is None)),
+            Sample("redis_commands", "Commands sent to Redis", between.commands, counter=True),
+            Sample("redis_messages", "Messages that came from other tasks", between.received, counter=True),
+            Sample("event_loop_lag_seconds", "How late the event loop was the last time", self._lag),
+        ]
 
     def _acknowledged(self, entries: list[Entry]) -> None:
         now = time.monotonic()
         for entry in entries:
             if entry.update is not None:
-                self._edits += 1
-                if len(self._latencies) < _LATENCIES:
-                    self._latencies.append((now - entry.arrived) * 1000)
+                self.metrics.edits += 1
+                self.metrics.latency.add(now - entry.arrived)
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -568,13 +590,18 @@ class Service:
         except TimeoutError:
             self.log.event("drain_timeout", level="error", waiting=self.journal.waiting)
         server.close()
-        self._metrics()
+        self._write_metrics()
 
     async def _flush(self) -> None:
         """Waits until what has come in is stored, acknowledged and on its way to the other tasks."""
         self.hub.flush()
         await self.journal.flush()
         await self.fanout.flush()
+
+
+def _text(body: bytes) -> WSUpgradeResponseWithListener:
+    headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+    return WSUpgradeResponseWithListener(WSUpgradeResponse.create_ok_response(body, headers), None)
 
 
 def _room(path: str) -> str | None:
