@@ -86,7 +86,7 @@ def write_settings() -> Callable[[Settings, Path], Path]:
     def write(settings: Settings, folder: Path) -> Path:
         lines = [f"{key} = {json.dumps(value)}" for key, value in _plain(settings).items()]
         file = folder / f"{settings.name}.toml"
-        file.write_text("\n".join(lines), "utf-8")
+        file.write_text("\n".join(lines) + "\n", "utf-8")
         return file
 
     return write

@@ -146,7 +146,8 @@ def state_of(settings: Settings, target: Target, phases: Sequence[Phase]) -> str
     for name in sorted(made_up, key=len, reverse=True):
         text = text.replace(name, made_up[name])
     # Names that are made of identifiers, such as those of load balancers and distributions.
-    return re.sub(r"\b(?=[a-zA-Z]*\d)[0-9a-zA-Z]{6,}\b", "<id>", text)
+    # One may have no digit in it, where only its place tells that it is an identifier.
+    return re.sub(r"\b(?=[a-zA-Z]*\d)[0-9a-zA-Z]{6,}\b|(?<=-alb-)[0-9a-z]+(?=\.)", "<id>", text)
 
 
 def kinds(account: Counter[tuple[str, str]]) -> Counter[str]:
