@@ -148,10 +148,12 @@ class RequestLog:
         try:
             await self._application(scope, receive, sending)
         finally:
-            if scope["path"] != contract.HEALTH_PATH or status >= 400:
+            health = scope["path"] == contract.HEALTH_PATH
+            if not health or status >= 400:
                 self._log.event(
                     "request",
-                    level="error" if status >= 500 else "info",
+                    # A task that is not ready yet is no error.
+                    level="info" if status < 500 else "warning" if health else "error",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
