@@ -90,6 +90,11 @@ class Scene:
             lambda room, entries: self.acknowledged.extend(entries),
         )
 
+    def commit(self) -> None:
+        """The next commit of the journal, and the flush that it asks for."""
+        self.journal.commit()
+        self.room.flush()
+
     def reader(self, address: str = "doc") -> Reader:
         reader = Reader(address)
         self.room.enter(reader.link)
@@ -132,7 +137,7 @@ def test_peers_read_at_once_and_the_author_hears_after_the_commit() -> None:
     assert peer.take() == [wire.Update("doc", update)]
     assert author.take() == []
     assert scene.publisher.said == []
-    scene.journal.commit()
+    scene.commit()
     assert author.take() == [SAVED]
     assert scene.publisher.said == [("updates", 1, [update])]
 
@@ -164,7 +169,7 @@ def test_every_update_gets_exactly_one_status(turns: list[tuple[int, bool]], cho
         assert all(h <= w for h, w in zip(heard, wrote, strict=True))
     scene.room.flush()
     while scene.journal.appends:
-        scene.journal.commit()
+        scene.commit()
     listen()
     assert heard == wrote
     assert len(scene.acknowledged) == sum(wrote)
@@ -184,10 +189,29 @@ def test_a_turn_is_one_frame_and_one_write_a_reader() -> None:
     assert peer.writes == 1
     (message,) = peer.take()
     assert len(read([message])) == 10
-    scene.journal.commit()
+    scene.commit()
     a.take()
     b.take()
     assert len(scene.acknowledged) == 10
+
+
+def test_acknowledgements_and_what_others_wrote_are_one_write() -> None:
+    """A commit writes nothing by itself; its SyncStatus goes along with the next turn's updates."""
+    scene, one, two = Scene(), Typist(), Typist()
+    a, b = scene.reader(), scene.reader()
+    for _ in range(3):
+        scene.room.append(a.link, one.type(), False, 0.0)
+    scene.room.flush()
+    a.take()
+    scene.journal.commit()
+    assert a.writes == 0 and len(scene.acknowledged) == 3
+    update = two.type()
+    scene.room.append(b.link, update, False, 0.0)
+    scene.room.flush()
+    assert a.writes == 1
+    assert a.take() == [wire.Update("doc", update), SAVED, SAVED, SAVED]
+    scene.room.flush()
+    assert a.writes == 0
 
 
 def test_a_step2_without_news_waits_for_what_came_before_it() -> None:
@@ -202,7 +226,7 @@ def test_a_step2_without_news_waits_for_what_came_before_it() -> None:
     scene.room.flush()
     assert again.take() == []
     assert len(scene.journal.appends) == 1
-    scene.journal.commit()
+    scene.commit()
     assert again.take() == [SAVED, SAVED]
     scene.room.append(again.link, wire.EMPTY_UPDATE, True, 0.0)
     scene.room.flush()
@@ -265,7 +289,7 @@ def test_an_own_commit_shows_what_others_have_committed_before() -> None:
     scene.journal.number = 3
     scene.room.append(author.link, typist.type(), False, 0.0)
     scene.room.flush()
-    scene.journal.commit()
+    scene.commit()
     assert scene.room.gap and author.take() == [SAVED]
     scene.room.received(1, [other.type(), other.type()])
     scene.room.flush()
@@ -403,6 +427,6 @@ def test_an_edit_before_leaving_is_stored_and_relayed() -> None:
     scene.room.leave(author.link)
     scene.room.flush()
     assert read(peer.take()) == "x"
-    scene.journal.commit()
+    scene.commit()
     assert author.take() == []
     assert scene.room.seen == 1

@@ -1,8 +1,9 @@
 """One open document: who reads it, who is present, what is known of it, and how far the journal is.
 
 What comes in during one turn is collected; `flush` then sends it: the updates of a turn merged into one
-frame, the presence changes into another, both made once and written once to each reader, and the updates
-handed to the journal. Every update and Step2 gets exactly one SyncStatus after its commit. A Step2 that
+frame, the presence changes into another, both made once, and the updates handed to the journal. Every update
+and Step2 gets exactly one SyncStatus after its commit, with the next flush: each reader is written once, since
+a write is a system call and costs more than all that is done to make what is written. A Step2 that
 holds nothing new is not stored again, and is still acknowledged only after all that came before it is
 committed: what the server told its author to have may be among that.
 
@@ -122,6 +123,8 @@ class Room:
         self._tell_tasks: dict[int, wire.Presence] = {}
         self._stateless: list[tuple[Link | None, str]] = []
         self._in_flight: deque[list[Entry]] = deque()
+        self._saved: dict[Link, int] = {}
+        """How many SyncStatus each reader is owed, for what is committed."""
 
     @property
     def busy(self) -> bool:
@@ -148,6 +151,7 @@ class Room:
         if link not in self._links:
             return
         del self._links[link]
+        self._saved.pop(link, None)
         link.closed = True
         for client, here in list(self._here.items()):
             if here.heir is link:
@@ -349,16 +353,18 @@ class Room:
         # An author need not hear its own update; where several are merged everybody gets the whole.
         authors = {entry.link for entry in entries if entry.update is not None}
         author = authors.pop() if len(authors) == 1 and not foreign else None
-        if bodies or others:
-            packets: dict[tuple[bytes, bool], bytes] = {}
-            for link in self._links:
-                key = (link.head, link is author)
-                packet = packets.get(key)
-                if packet is None:
-                    told = others if link is author else bodies + others
-                    packet = packets[key] = b"".join(frames.binary(link.head, body) for body in told)
-                if packet:
-                    link.write(packet)
+        saved, self._saved = self._saved, {}
+        packets: dict[tuple[bytes, bool], bytes] = {}
+        for link in self._links if bodies or others else saved:
+            key = (link.head, link is author)
+            packet = packets.get(key)
+            if packet is None:
+                told = others if link is author else bodies + others
+                packet = packets[key] = b"".join(frames.binary(link.head, body) for body in told)
+            if link in saved:
+                packet += link.saved * saved[link]
+            if packet:
+                link.write(packet)
         stateless, self._stateless = self._stateless, []
         for source, payload in stateless:
             body = wire.stateless(payload)
@@ -374,6 +380,8 @@ class Room:
             self._see(first, len(updates))
             self._publisher.updates(self.document, first, updates)
             self._acknowledge(entries)
+            if self._saved:
+                self._dirty(self)
 
         return committed
 
@@ -385,13 +393,10 @@ class Room:
             self._acknowledge(entries)
 
     def _acknowledge(self, entries: list[Entry]) -> None:
-        """One SyncStatus for each, all those of a reader in one write."""
-        counts: dict[Link, int] = {}
+        """One SyncStatus for each; they go out with the next flush, or the one that is under way."""
         for link, _, _ in entries:
-            counts[link] = counts.get(link, 0) + 1
-        for link, count in counts.items():
             if link.saved and not link.closed:
-                link.write(link.saved * count)
+                self._saved[link] = self._saved.get(link, 0) + 1
         self._acknowledged(self, entries)
 
 

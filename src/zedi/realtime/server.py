@@ -170,7 +170,7 @@ class Connection(WSListener):
     def write(self, packet: bytes) -> None:
         """Writes whole frames, or parts of one that follow each other. Never fails.
 
-        uvloop sends what is written during one turn in one system call.
+        Each call is a system call: uvloop sends at once what the socket takes (UVStream._initiate_write).
         """
         if self._closing:
             return
@@ -596,6 +596,7 @@ class Service:
         """Waits until what has come in is stored, acknowledged and on its way to the other tasks."""
         self.hub.flush()
         await self.journal.flush()
+        self.hub.flush()  # the acknowledgements
         await self.fanout.flush()
 
 
