@@ -1,11 +1,11 @@
 """One open document: who reads it, who is present, what is known of it, and how far the journal is.
 
 What comes in during one turn is collected; `flush` then sends it: the updates of a turn merged into one
-frame, the presence changes into another, both made once, and the updates handed to the journal. Every update
-and Step2 gets exactly one SyncStatus after its commit, with the next flush: each reader is written once, since
-a write is a system call and costs more than all that is done to make what is written. A Step2 that
-holds nothing new is not stored again, and is still acknowledged only after all that came before it is
-committed: what the server told its author to have may be among that.
+frame, the presence changes into another, both made once, and the updates handed to the journal. Every
+update and Step2 gets exactly one SyncStatus after its commit, with the next flush: a reader is written once,
+because a write is a system call and costs more than making what is written. A Step2 that holds nothing new
+is not stored again, and is still acknowledged only after all that came before it is committed: what the
+server told its author to have may be among that.
 
 Updates are numbered by the journal (1, 2, 3 ... for each document, by whichever task appends). A room knows
 up to which number it has seen all (`seen`), so a gap shows, whatever was lost between tasks; the hub then
