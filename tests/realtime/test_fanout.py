@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import io
 import signal
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, cast
 
+import pycrdt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zedi.realtime import fanout, wire
 from zedi.realtime.fanout import Fanout
+from zedi.realtime.hub import Hub
+from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
+from zedi.realtime.room import Link
 
 if TYPE_CHECKING:
     from tests.realtime.conftest import Until
@@ -30,12 +34,20 @@ class Receiver:
     def __init__(self) -> None:
         self.messages: asyncio.Queue[tuple[str, bytes, fanout.Message]] = asyncio.Queue()
         self.reconnections = asyncio.Semaphore(0)
+        self.joins: asyncio.Queue[str] = asyncio.Queue()
 
     def received(self, document: str, task: bytes, message: fanout.Message) -> None:
         self.messages.put_nowait((document, task, message))
 
     def reconnected(self) -> None:
         self.reconnections.release()
+
+    def joined(self, document: str) -> None:
+        self.joins.put_nowait(document)
+
+    async def company(self) -> str:
+        async with asyncio.timeout(SECONDS):
+            return await self.joins.get()
 
     async def next(self) -> tuple[str, bytes, fanout.Message]:
         async with asyncio.timeout(SECONDS):
@@ -58,6 +70,44 @@ async def a_task(port: int, name: bytes) -> AsyncIterator[tuple[Fanout, Receiver
         await asyncio.gather(running, return_exceptions=True)
 
 
+class SharedJournal:
+    """A journal of one document that commits at once; `after_read` is called when it was next read."""
+
+    def __init__(self) -> None:
+        self.updates: list[bytes] = []
+        self.reads = 0
+        self.after_read: Callable[[], None] | None = None
+
+    async def read_from(self, document: str, after: int) -> AsyncIterator[Span]:
+        self.reads += 1
+        if updates := self.updates[after:]:
+            yield Span(after + 1, len(self.updates), updates)
+        if call := self.after_read:
+            self.after_read = None
+            call()
+
+    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
+        self.updates += updates
+        done(len(self.updates) - len(updates) + 1)
+
+
+@contextlib.asynccontextmanager
+async def a_hub(port: int, name: bytes, journal: SharedJournal) -> AsyncIterator[tuple[Hub, Fanout]]:
+    log = Log("test", "test", io.StringIO())
+    between = Fanout(f"redis://127.0.0.1:{port}", name, log)
+    hub = Hub(cast(Journal, journal), between, log, lambda entries: None, lambda document: None)
+    running = asyncio.create_task(between.run(hub))
+    try:
+        async with asyncio.timeout(SECONDS):
+            while between.problem is not None:  # noqa: ASYNC110 (nobody announces it)
+                await asyncio.sleep(0.005)
+        yield hub, between
+    finally:
+        await hub.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.server
 async def test_every_kind_of_message_crosses(valkey_server: Server) -> None:
     """What one task publishes the other one receives, in order; neither hears itself."""
@@ -69,6 +119,9 @@ async def test_every_kind_of_message_crosses(valkey_server: Server) -> None:
         await at_two.connected()
         await one.subscribe("doc")
         await two.subscribe("doc")
+        two.query_presence("doc")
+        assert await at_one.company() == "doc"
+        assert await at_one.next() == ("doc", b"task-two", fanout.PresenceQuery())
         present = [wire.Presence(1, 2, b"{}")]
         one.updates("doc", 5, [b"a", b""])
         one.head("doc", 6)
@@ -85,6 +138,91 @@ async def test_every_kind_of_message_crosses(valkey_server: Server) -> None:
         two.head("doc", 7)
         assert await at_one.next() == ("doc", b"task-two", fanout.Head(7))
         assert at_one.messages.empty() and at_two.messages.empty()
+        assert at_one.joins.empty() and at_two.joins.qsize() == 1
+
+
+@pytest.mark.server
+async def test_of_a_document_without_company_only_heads_are_published(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Updates go out from when another task is heard of until it has been silent for a while; any sign of it
+    begins anew, but news about access is none."""
+    async with (
+        a_task(valkey_server.port, b"task-one") as (one, at_one),
+        a_task(valkey_server.port, b"task-two") as (two, at_two),
+        contextlib.aclosing(fanout.client(f"redis://127.0.0.1:{valkey_server.port}")) as api,
+    ):
+        await at_one.connected()
+        await at_two.connected()
+        await one.subscribe("doc")
+        await two.subscribe("doc")
+
+        async def crosses(number: int) -> bool:
+            """Whether an update does; the head behind it always does."""
+            one.updates("doc", number, [b"x"])
+            one.presence("doc", wire.encode_awareness(()))
+            one.head("doc", number)
+            came = [(await at_two.next())[2]]
+            while came[-1] != fanout.Head(number):
+                came.append((await at_two.next())[2])
+            assert len(came) in (1, 3)
+            return len(came) == 3
+
+        await fanout.announce_access(api, b"the-api!", "doc")
+        assert isinstance((await at_one.next())[2], fanout.AccessChanged)
+        assert isinstance((await at_two.next())[2], fanout.AccessChanged)
+        assert at_one.joins.empty()
+        before = one.commands
+        one.updates("doc", 1, [b"x"])
+        await one.flush()
+        assert one.commands == before
+        assert not await crosses(1)
+        two.query_presence("doc")
+        await at_one.company()
+        assert await crosses(2) and await crosses(3)
+        monkeypatch.setattr(fanout, "SILENCE_SECONDS", 0.0)
+        assert not await crosses(4) and not await crosses(5)
+        two.head("doc", 5)
+        await at_one.company()
+        assert await crosses(6)  # silence begins with the first that is not answered
+
+
+@pytest.mark.server
+async def test_what_was_committed_while_another_task_opened_the_document_reaches_it(
+    valkey_server: Server, until: Until
+) -> None:
+    """It had read the journal already, and nobody knew of it yet: the head that answers its query heals it,
+    and what follows is published."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    written: list[bytes] = []
+    kept = doc.observe(lambda event: written.append(event.update))
+    for text in ("first", "between", "after"):
+        doc.get("text", type=pycrdt.Text).insert(0, text)
+    del kept
+    journal = SharedJournal()
+    async with (
+        a_hub(valkey_server.port, b"task-one", journal) as (one, _),
+        a_hub(valkey_server.port, b"task-two", journal) as (two, at_two),
+    ):
+        ours, link = await one.open("doc"), Link("doc", lambda packet: None)
+
+        def say(update: bytes) -> None:
+            ours.append(link, update, False, 0.0)
+            one.flush()
+
+        say(written[0])
+        journal.after_read = lambda: say(written[1])
+        theirs = await two.open("doc")
+        assert (ours.seen, theirs.seen) == (2, 1) and at_two.received == 0
+        await until(lambda: theirs.seen == 2)
+        reads = journal.reads
+        say(written[2])
+        await until(lambda: theirs.seen == 3)
+        assert journal.reads == reads
+        # And the other way: it knows of us without our having said more.
+        theirs.append(Link("doc", lambda packet: None), wire.EMPTY_UPDATE, False, 0.0)
+        two.flush()
+        await until(lambda: ours.seen == 4)
 
 
 @pytest.mark.server
@@ -141,7 +279,7 @@ async def test_a_backlog_that_grows_too_big_is_thrown_away_and_told(
     async with a_task(valkey_server.port, b"task-one") as (one, at_one):
         await at_one.connected()
         for number in range(100):
-            one.updates("doc", number, [b"x" * 100])
+            one.stateless("doc", f"{number} " + "x" * 100)
         one.head("doc", 1)
         await at_one.connected()
 
@@ -161,7 +299,10 @@ async def test_commands_are_bounded_and_nothing_is_lost(
         await at_two.connected()
         documents = ["a", "b"]
         for document in documents:
+            await one.subscribe(document)
             await two.subscribe(document)
+            two.query_presence(document)
+            await at_one.company()
         before = one.commands
         for number in range(1, 301):
             for document in documents:

@@ -6,6 +6,14 @@ cross too. Nothing here is needed for correctness: without Redis a task works al
 connection comes back every open document catches up from the journal, and says how far it is, so that
 others learn what was never published.
 
+Most documents are open at one task only, and of those little is published: a document is in company while
+other tasks are heard of on its channel. Whoever opens one subscribes, reads the journal and then asks who is
+there; each task that has it answers with its head. So both know of the other, and what was committed
+meanwhile without being published shows as a head that is ahead. A task in company tells its head every
+HEAD_SECONDS as long as something changes (see hub), so one that is silent for SILENCE_SECONDS while we
+publish has left. Heads are published always, and so heal what else may happen. The number of receivers that
+PUBLISH answers would tell it sooner, but counts one node's only (https://valkey.io/commands/publish/).
+
 What is said of a document while the last batch is being sent goes out together, as one PUBLISH:
 ``varbytes task id · (varuint kind · payload) ...``. And the next batch waits its share of a second, so a task
 never sends more than COMMANDS_PER_SECOND, however many type. What waits to be published is bounded; past the
@@ -17,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
@@ -39,6 +48,8 @@ COMMAND_BYTES: Final = 1024 * 1024
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 5.0
 SUBSCRIBE_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 45.0
+"""Without an answer for so long, updates of a document are not published any more: three heads' time."""
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _CHANNEL: Final = b"zedi:"
@@ -124,6 +135,9 @@ class Receiver(Protocol):
     def reconnected(self) -> None:
         """Anything may have been missed, and anything may have been left unsaid."""
 
+    def joined(self, document: str) -> None:
+        """Another task has `document` open; until now nothing but heads was published."""
+
 
 class Fanout:
     """Publishes and receives for one task. `task` is its id, TASK_ID_BYTES long."""
@@ -136,6 +150,9 @@ class Fanout:
         self._documents: dict[str, asyncio.Event] = {}
         """What is subscribed to, or will be; the event says that it is."""
         self._changes: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
+        self._company: dict[str, float | None] = {}
+        """Documents that another task has open, with the time of the first update that was published since it
+        was last heard of, if any."""
         self._outgoing: dict[bytes, list[bytes]] = {}
         """By channel, in the order in which they are to be sent."""
         self._waiting = 0
@@ -152,6 +169,9 @@ class Fanout:
     # -- publishing ---------------------------------------------------------------------------------------
 
     def updates(self, document: str, first: int, updates: list[bytes]) -> None:
+        """Publishes what was committed, where another task has the document open."""
+        if not self._in_company(document):
+            return
         body = wire.varuint(first) + wire.varuint(len(updates)) + b"".join(map(wire.varbytes, updates))
         self._publish(document, _UPDATES, body)
 
@@ -159,13 +179,27 @@ class Fanout:
         self._publish(document, _HEAD, wire.varuint(number))
 
     def presence(self, document: str, payload: bytes) -> None:
-        self._publish(document, _PRESENCES, wire.varbytes(payload))
+        if document in self._company:
+            self._publish(document, _PRESENCES, wire.varbytes(payload))
 
     def stateless(self, document: str, payload: str) -> None:
         self._publish(document, _STATELESS, wire.varstring(payload))
 
     def query_presence(self, document: str) -> None:
         self._publish(document, _QUERY, b"")
+
+    def _in_company(self, document: str) -> bool:
+        """Whether updates need publishing; to be called when there are some."""
+        if document not in self._company:
+            return False
+        now = time.monotonic()
+        since = self._company[document]
+        if since is None:
+            self._company[document] = now
+        elif now - since > SILENCE_SECONDS:
+            del self._company[document]
+            return False
+        return True
 
     def _publish(self, document: str, kind: int, body: bytes) -> None:
         if self.problem is not None:
@@ -195,6 +229,7 @@ class Fanout:
                     await ready.wait()
 
     def unsubscribe(self, document: str) -> None:
+        self._company.pop(document, None)
         if self._documents.pop(document, None) is not None and self.problem is None:
             self._changes.put_nowait((False, document))
 
@@ -221,6 +256,7 @@ class Fanout:
                     told = True
             finally:
                 self.problem = self.problem or "not connected"
+                self._company.clear()  # everybody is asked anew
                 self._outgoing.clear()
                 self._waiting = 0
                 self._sent.set()
@@ -292,6 +328,12 @@ class Fanout:
         if task == self._id:
             return
         self.received += len(messages)
+        # A process that only says who may open what has nothing open.
+        if document in self._documents and not all(isinstance(each, AccessChanged) for each in messages):
+            met = document not in self._company
+            self._company[document] = None
+            if met:
+                receiver.joined(document)
         for message in messages:
             receiver.received(document, task, message)
 

@@ -292,6 +292,7 @@ class Hub:
                 room.broadcast(None, payload)
             case fanout.PresenceQuery():
                 self._tell_presence(room)
+                self._tell_head(document, opening)
             case fanout.AccessChanged():
                 self._access_changed(document)
         if room.gap or opening.again:
@@ -307,6 +308,13 @@ class Hub:
         self._announce_heads(changed_only=False)
         self._access_changed(None)
 
+    def joined(self, document: str) -> None:
+        """Another task has it open, too: it is told what was not published so far."""
+        opening = self._openings.get(document)
+        if opening is not None:
+            self._tell_presence(opening.room)
+            self._tell_head(document, opening)
+
     def _committed(self, room: Room, entries: list[Entry]) -> None:
         self._acknowledged(entries)
         opening = self._openings.get(room.document)
@@ -318,11 +326,15 @@ class Hub:
         if payload is not None:
             self._fanout.presence(room.document, payload)
 
+    def _tell_head(self, document: str, opening: _Opening) -> None:
+        if opening.loaded:
+            opening.told = opening.room.seen
+            self._fanout.head(document, opening.told)
+
     def _announce_heads(self, *, changed_only: bool) -> None:
         for document, opening in self._openings.items():
-            if opening.loaded and (opening.room.seen != opening.told or not changed_only):
-                opening.told = opening.room.seen
-                self._fanout.head(document, opening.told)
+            if opening.room.seen != opening.told or not changed_only:
+                self._tell_head(document, opening)
 
     def _catch_up(self, opening: _Opening) -> None:
         if not opening.catching_up:
