@@ -474,3 +474,48 @@ def test_nothing_that_happens_breaks_a_session(
                     assert effect.address in live
     if over:
         assert it.receive(STEP1, now) == it.tick(now) == it.nudge() == []
+
+
+@given(
+    st.one_of(st.just(wire.update(UPDATE)), st.binary(max_size=200).map(wire.update), st.binary(max_size=200))
+)
+def test_a_frame_means_the_same_whatever_came_before_it(body: bytes) -> None:
+    """The second Update of a document is read by a shorter way, with every check of the longer one."""
+    answers = []
+    for before in (0, 1):
+        it = a_session()
+        open_document(it)
+        for _ in range(before):
+            assert tell(it, wire.Update("doc", UPDATE)) == [session.Append("doc", UPDATE, False)]
+        answers.append([it.receive(frame, NOW) for frame in (wire.varstring("doc") + body, b"\x09")])
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("cut", [1, len(UPDATE), len(UPDATE) + 1])
+def test_a_second_update_that_is_cut_or_too_long_closes(cut: int) -> None:
+    """What a length announces must be there, and nothing more."""
+    frame = wire.encode(wire.Update("doc", UPDATE))
+    for broken in (frame[:-cut], frame + b"\0" * cut):
+        it = a_session()
+        open_document(it)
+        it.receive(frame, NOW)
+        assert closed(it.receive(broken, NOW)) == session.RESET
+
+
+def test_a_document_that_was_left_or_may_not_be_written_takes_no_second_update() -> None:
+    """The shorter way asks for the same permission."""
+    it = a_session()
+    open_document(it)
+    update = wire.Update("doc", UPDATE)
+    assert tell(it, update) == [session.Append("doc", UPDATE, False)]
+    it.reassessed("doc", USER, "readonly", NOW)
+    assert tell(it, update) == [session.Send("doc", wire.REFUSED)]
+    assert tell(it, wire.Close("doc", "")) == [session.Leave("doc")]
+    assert tell(it, update) == []
+    (authenticate,) = tell(it, wire.Token("doc", "token", None))
+    assert isinstance(authenticate, session.Authenticate)
+    answers = it.authenticated("doc", authenticate.attempt, USER, "read-write", NOW)
+    assert answers[-1] == session.Append("doc", UPDATE, False)
+    assert tell(it, update) == [session.Append("doc", UPDATE, False)]
+    it.reassessed("doc", USER, None, NOW)
+    assert tell(it, update) == []

@@ -176,6 +176,11 @@ class _Document:
     read_only: bool = False
     ask_at: float = 0.0
     """When to ask for a new token."""
+    update_head: bytes = field(init=False)
+    """What its Update frames begin with, up to the update's length."""
+
+    def __post_init__(self) -> None:
+        self.update_head = wire.varstring(self.address) + wire.UPDATE_HEAD
 
 
 class Session:
@@ -192,6 +197,8 @@ class Session:
         self.protocol: Protocol | None = None
         """None before the first frame."""
         self._documents: dict[str, _Document] = {}
+        self._typed: _Document | None = None
+        """Where the last Update of a Hocuspocus client went."""
         self._held_bytes = 0
         self._held_messages = 0
         self._failures = 0
@@ -218,11 +225,18 @@ class Session:
                 return wish + self._unaddressed(frame, now)
             self.protocol = Protocol.HOCUSPOCUS
         try:
+            typed = self._typed
+            if typed is not None and typed.phase is _Phase.LIVE and frame.startswith(typed.update_head):
+                # What most frames are, taken apart without a Reader: a third of the time of `decode`.
+                start = len(typed.update_head) + 1
+                if (size := len(frame) - start) >= 0 and frame[start - 1] == size < 0x80:
+                    return self._update(typed, frame[start:], answer=False)
             message = wire.decode(frame)
             match message:
                 case wire.Update(address, update):
                     document = self._documents.get(address)
                     if document is not None and document.phase is _Phase.LIVE:
+                        self._typed = document
                         return self._update(document, update, answer=False)
                     return self._hold(message, len(frame), now)
                 case wire.Ping():
@@ -454,6 +468,7 @@ class Session:
 
     def _leave(self, address: str, now: float) -> list[Effect]:
         document = self._documents.pop(address, None)
+        self._typed = None
         if document is None:
             return []
         self._release(document.held)

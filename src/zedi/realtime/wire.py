@@ -391,6 +391,8 @@ REFUSED: Final = b"\x08\x00"
 TOKEN_REQUEST: Final = b"\x02\x00"
 QUERY_AWARENESS: Final = b"\x03"
 _STEP: Final = {"step1": b"\x00\x00", "step2": b"\x00\x01", "update": b"\x00\x02"}
+UPDATE_HEAD: Final = _STEP["update"]
+"""What an Update's body begins with; its length and the update follow."""
 
 
 def sync_head(step: Literal["step1", "step2", "update"], length: int) -> bytes:
