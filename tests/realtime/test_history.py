@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.history import History
+from zedi.realtime.history import History, merge
 
 
 def edits(seed: int, count: int) -> list[bytes]:
@@ -141,3 +141,19 @@ def test_many_small_updates_are_cheap() -> None:
     assert len(pieces) < 100
     assert longest < 0.25  # measured: 5 ms; merging all at once takes seconds
     assert history.state_vector() == doc.get_state()
+
+
+def test_many_are_merged_as_few_are() -> None:
+    """The pieces say together what all the updates say; one alone stays the very bytes that it was."""
+    updates = edits(3, 500)
+    merged = merge(updates)
+    assert merged is not None
+    whole: pycrdt.Doc[Any] = pycrdt.Doc()
+    for update in updates:
+        whole.apply_update(update)
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    doc.apply_update(merged)
+    assert doc.get_state() == whole.get_state()
+    assert str(doc.get("text", type=pycrdt.Text)) == str(whole.get("text", type=pycrdt.Text))
+    assert merge(updates[:1]) is updates[0]
+    assert merge([*updates, b"\xff"]) is None
