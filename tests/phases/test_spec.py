@@ -1287,17 +1287,30 @@ def test_nat(templates_of: Synthesize, per_zone: str, gateways: dict[str, str]) 
 
 
 def test_images_beyond_ten_expire(templates: Synthesize) -> None:
-    """The repository keeps the last ten images."""
+    """The repository keeps the last ten images, and whichever is deployed."""
     (repository,) = resources(templates("dev")["realtime"], "AWS::ECR::Repository", {})
     policy = json.loads(repository["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])
     assert policy["rules"] == [
         {
             "rulePriority": 1,
+            "description": "Keep the image that is deployed",
+            "selection": {
+                "tagStatus": "tagged",
+                "tagPatternList": ["deployed"],
+                "countType": "imageCountMoreThan",
+                "countNumber": 1,
+            },
+            "action": {"type": "expire"},
+        },
+        {
+            "rulePriority": 2,
             "description": "Keep the last 10 images",
             "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 10},
             "action": {"type": "expire"},
-        }
+        },
     ]
+    # The tag moves from image to image.
+    assert repository["Properties"].get("ImageTagMutability", "MUTABLE") == "MUTABLE"
 
 
 def test_dashboard_shows_what_it_must(templates: Synthesize) -> None:

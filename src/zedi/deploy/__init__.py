@@ -12,6 +12,7 @@
     order       work on phases in threads, each after what it waits for
     destroy     everything taken down again, backwards: what stays and why, `survey` and `destroy`
     adopt       what Terraform made, taken under the templates: import change sets
+    keep        the deployed image, kept from its repository's lifecycle policy
     publish     the front end's files and config.json into their bucket
     outputs     what is deployed, by the names people use
     status      what is deployed and how it is

@@ -1,6 +1,7 @@
 """All phases in order, side by side where they do not need each other.
 
     each phase      template -> parameters (outputs of earlier phases, facts) -> change set -> followed
+    after realtime  the image that is deployed now is kept from its repository's lifecycle policy
     after cdn       the user pool learns the front end's address when it is new; the front end is published
 
 With a saved plan each phase is what the plan says, or nothing is done at all: everything is compared before
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from typing import Final
 
-from zedi.deploy import DeployError, execute, facts, publish, saved, timing
+from zedi.deploy import DeployError, execute, facts, keep, publish, saved, timing
 from zedi.deploy.events import (
     Event,
     FrontEndPublished,
@@ -38,7 +39,7 @@ from zedi.deploy.order import before, in_order
 from zedi.deploy.outputs import deployed_stacks, named
 from zedi.deploy.plan import Change, PhasePlan, Plan
 from zedi.deploy.publish import File, Published
-from zedi.deploy.stacks import describe
+from zedi.deploy.stacks import Stack, describe
 from zedi.deploy.target import Target, asking
 from zedi.errors import ZediError
 from zedi.phases import PHASES, Phase, render, stack_name
@@ -258,10 +259,21 @@ class _Rollout:
         found = describe(self._target, stack)
         if found is None:
             raise DeployError(name, f"{stack} was deleted meanwhile", "Run the same command again.")
+        if name == REALTIME:
+            self._keep_image(found)
         result = PhaseResult(planned, time.monotonic() - began)
         self._results.append(result)
         self._tell(PhaseDone(name, planned, result.seconds))
         return found.outputs
+
+    def _keep_image(self, stack: Stack) -> None:
+        """What is deployed runs with or without it, so a failure is told and is not the deploy's."""
+        try:
+            with asking(self._target, REALTIME):
+                keep.keep(self._settings, self._target, stack)
+        except DeployError as error:
+            text = f"the image is deployed, but its repository may let go of it in time: {error.what}"
+            self._tell(PhaseNote(REALTIME, f"{text}; the next deploy tries again"))
 
     def _request(self, name: str, given: Mapping[str, str]) -> tuple[Request, tuple[DeployError, ...]]:
         """What a phase's stack shall be, and why a parameter has no value, for each that has none."""

@@ -78,6 +78,9 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The parameters that no earlier phase outputs and the deployer finds out, with what each one is."""
 
+DEPLOYED_TAG: Final = "deployed"
+"""The tag of the image that is deployed: its repository never expires it, and each deploy moves it."""
+
 
 def stack_name(settings: Settings, phase: str) -> str:
     """The name of the stack of `phase` (a Phase's name), e.g. `zedi-dev-networking`."""

@@ -55,6 +55,7 @@ from troposphere.elasticloadbalancingv2 import (
 from troposphere.logs import LogGroup
 
 from zedi import contract
+from zedi.phases import DEPLOYED_TAG
 from zedi.phases.logs import log_group
 from zedi.phases.tags import tags
 from zedi.settings import Settings
@@ -165,7 +166,20 @@ def _repository(template: Template, settings: Settings) -> Repository:
     policy = {
         "rules": [
             {
+                # Never expires anything, for one image at most has a tag. But what it matches, no rule after
+                # it expires: https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
                 "rulePriority": 1,
+                "description": "Keep the image that is deployed",
+                "selection": {
+                    "tagStatus": "tagged",
+                    "tagPatternList": [DEPLOYED_TAG],
+                    "countType": "imageCountMoreThan",
+                    "countNumber": 1,
+                },
+                "action": {"type": "expire"},
+            },
+            {
+                "rulePriority": 2,
                 "description": f"Keep the last {_KEPT_IMAGES} images",
                 "selection": {
                     "tagStatus": "any",
@@ -173,7 +187,7 @@ def _repository(template: Template, settings: Settings) -> Repository:
                     "countNumber": _KEPT_IMAGES,
                 },
                 "action": {"type": "expire"},
-            }
+            },
         ]
     }
     return template.add_resource(
