@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -153,9 +154,9 @@ def test_ctrl_c_leaves_nothing(settings: Settings, target: Target, phase: Phases
             raise execute.Stopped
         return original(target, request, *rest)
 
-    original = execute.propose
+    original = execute.change_set
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(execute, "propose", waits)
+        patch.setattr(execute, "change_set", waits)
         planning.plan(settings, target, listener=quiet, phases=[phase("one"), phase("two")], keep=True)
     assert stacks_of(settings, target) == {}
 
@@ -176,6 +177,17 @@ def test_a_stack_that_never_was_is_said_and_left(
     (one,) = planned(settings, target, [phase("one")]).phases
     assert one.outlined and "made anew" in one.notes[0]
     assert stacks_of(settings, target) == {"one": "ROLLBACK_COMPLETE"}
+
+    # Looked at a moment earlier, while its deploy still ran well: it stays all the same.
+    now = describe(target, f"{settings.prefix}-one")
+    assert now is not None
+    looks = iter([replace(now, status="UPDATE_COMPLETE")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "settled", lambda *_: next(looks, now))
+        with contextlib.suppress(DeployError):  # AWS refuses the change set; the embedded one makes it
+            planned(settings, target, [phase("one")])
+    left = describe(target, f"{settings.prefix}-one")
+    assert left is not None and (left.id, left.status) == (now.id, "ROLLBACK_COMPLETE")
 
     plan = planned(settings, target, [phase("one")], keep=True)
     result = deploy(settings, target, listener=heard, phases=[phase("one")], plan=plan)

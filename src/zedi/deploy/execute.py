@@ -10,7 +10,9 @@ them has a way on, and where it is safe we take it:
                                     DeployError with the command that leads out
     all others                      a change set of type UPDATE
 
-Either function may be interrupted at any moment: what AWS has begun goes on without us, and `propose` finds
+`change_set` is its other half, which takes nothing out of the way: a plan is made with it alone.
+
+Each may be interrupted at any moment: what AWS has begun goes on without us, and `propose` finds
 it in one of the states above.
 """
 
@@ -160,16 +162,21 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
     Raises DeployError when the stack needs a hand, or AWS takes neither template nor parameters. A change
     set that comes to nothing, or that nobody waits for any more, is not left behind.
     """
+    _refuse_too_large(request)  # before anything is cleared away for it
+    return change_set(target, request, _clear(target, request, tell, stop), stop)
+
+
+def change_set(target: Target, request: Request, stack: Stack | None, stop: threading.Event) -> PhasePlan:
+    """Makes the change set and nothing else: never is anything deleted that was there before.
+
+    Args:
+        stack: as `settled` found it; AWS refuses the change set where it has come into another state since.
+
+    Raises as `propose` does, or botocore's ClientError.
+    """
     from botocore.exceptions import ClientError
 
-    size = len(request.template.encode())
-    if size > TEMPLATE_BYTES:
-        raise DeployError(
-            request.phase,
-            f"its template has {size:,} bytes, and CloudFormation takes {TEMPLATE_BYTES:,}",
-            "Split the phase in two.",
-        )
-    stack = _clear(target, request, tell, stop)
+    _refuse_too_large(request)
     creates = stack is None or stack.status == "REVIEW_IN_PROGRESS"
     kind: Literal["CREATE", "UPDATE", "IMPORT"] = "CREATE" if creates else "UPDATE"
     imports: dict[str, Any] = {}
@@ -238,6 +245,16 @@ def propose(target: Target, request: Request, tell: Tell, stop: threading.Event)
             old = plan.Deployed(json.dumps(before), stack.parameters)
             planned = plan.with_values(planned, old, plan.Deployed(request.template, shown))
     return planned
+
+
+def _refuse_too_large(request: Request) -> None:
+    size = len(request.template.encode())
+    if size > TEMPLATE_BYTES:
+        raise DeployError(
+            request.phase,
+            f"its template has {size:,} bytes, and CloudFormation takes {TEMPLATE_BYTES:,}",
+            "Split the phase in two.",
+        )
 
 
 def outline(request: Request, stack: Stack | None, account: str) -> PhasePlan:

@@ -144,7 +144,7 @@ class _Planner:
                     planned, "its first deploy failed and nothing is left of it: the stack is made anew"
                 )
         else:
-            planned = execute.propose(self._target, request, self._tell, self._stop)
+            planned = execute.change_set(self._target, request, stack, self._stop)
             # At once: whatever fails from here on, the change set is known and can be deleted.
             self.made[name] = planned
             changes = plans.with_names(planned.changes, request.template, self._target.account)
