@@ -19,6 +19,7 @@ from botocore.validate import ParamValidator
 from click.testing import CliRunner
 
 from zedi import settings as settings_room
+from zedi.cli import zedi
 from zedi.cli.adopt import adopt as verb
 from zedi.cli.destroy import NotConfirmedError
 from zedi.deploy import DeployError
@@ -171,7 +172,7 @@ class Account:
         made = self.change_sets.pop(params["ChangeSetName"])
         stack = made["stack"]
         self._own(stack, "IMPORT_IN_PROGRESS")
-        stack["coming"] = made["imports"]
+        stack["coming"], stack["template"] = made["imports"], made["template"]
         return {}
 
     def _finish(self, stack: Json) -> None:
@@ -217,6 +218,11 @@ class Account:
                 for name, (kind, identifier) in stack["resources"].items()
             ]
         }
+
+    def _GetTemplate(self, params: Json) -> Json:
+        stack = self._stack(params["StackName"])
+        assert stack is not None
+        return {"TemplateBody": json.dumps(stack["template"])}
 
     def _DeleteStack(self, params: Json) -> Json:
         stack = self._stack(params["StackName"])
@@ -410,6 +416,54 @@ def test_an_environment_of_this_machine(target: Target, found: Adoption, heard: 
     local = settings_room.load(ENVIRONMENT.replace("dev.toml", "local.toml"))
     with pytest.raises(AdoptionBlockedError, match="runs on this machine"):
         adopt(local, target, found, listener=heard)
+
+
+# ------------------------------------------------------------------------- taken over, not deployed yet
+
+
+@pytest.fixture
+def taken_over(aws: Account, settings: Settings, target: Target, found: Adoption, heard: Any) -> None:
+    """Imported stacks have resources and no outputs."""
+    adopt(settings, target, found, listener=heard)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "fix"),
+    [
+        (("credentials", "--yes"), "taken over and not deployed yet", "--only database"),
+        (("credentials", "--json"), "taken over and not deployed yet", "--only database"),
+        (("env",), "taken over and not deployed yet", "--only security"),
+        (("logs",), "the service is not deployed", "--through realtime"),
+    ],
+)
+def test_what_needs_outputs_says_so(taken_over: None, words: tuple[str, ...], what: str, fix: str) -> None:
+    """Before the first deploy there is nothing to read them off: the command that gives them is named."""
+    verb, *options = words
+    done = CliRunner().invoke(zedi, [verb, ENVIRONMENT, *options])
+    assert isinstance(done.exception, DeployError), done.exception
+    assert what in done.exception.what and fix in done.exception.fix
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("outputs",), "it was taken over and not deployed yet"),
+        (("outputs", "--json"), "{}"),
+        (("status",), "IMPORT_COMPLETE"),
+        (("status", "--json"), "IMPORT_COMPLETE"),
+        (("diagram",), "zedi-dev"),
+        (("diagram", "--json"), "zedi-dev-cluster"),
+        (("handover",), "zedi-dev-cluster"),
+        (("handover", "--json"), "zedi-dev-cluster"),
+    ],
+)
+def test_what_looks_shows_what_was_taken_over(taken_over: None, words: tuple[str, ...], said: str) -> None:
+    """Looking needs no outputs."""
+    verb, *options = words
+    done = CliRunner().invoke(zedi, [verb, ENVIRONMENT, *options])
+    assert done.exit_code == 0, done.exception
+    assert said in done.output
 
 
 # ---------------------------------------------------------------------------------------------- the verb

@@ -25,7 +25,8 @@ def outputs(environment: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     if not found:
-        click.echo(f"Nothing is deployed in {chosen.name}. Deploy it: zedi deploy {environment}", err=True)
+        none = f"Nothing is deployed in {chosen.name}, or it was taken over and not deployed yet."
+        click.echo(f"{none} Deploy it: zedi deploy {environment}", err=True)
         return
     width = max(map(len, found))
     for name, value in found.items():

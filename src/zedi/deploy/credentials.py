@@ -38,7 +38,7 @@ class Credentials:
 
 
 def credentials(settings: Settings, target: Target) -> Credentials:
-    """Raises DeployError when the database is not deployed, or its secret is not what deploys make."""
+    """Raises DeployError when the database is not deployed or only imported, or its secret is not what deploys make."""
     with asking(target, _PHASE):
         stack = describe(target, stack_name(settings, _PHASE))
         if stack is None or not stack.deployed:
@@ -47,7 +47,13 @@ def credentials(settings: Settings, target: Target) -> Credentials:
                 "the database is not deployed, so nobody has credentials for it",
                 f"Deploy it: zedi deploy {settings.name} --through database",
             )
-        secret = stack.outputs["DbCredentialsSecretArn"]
+        secret = stack.outputs.get("DbCredentialsSecretArn")
+        if secret is None:
+            raise DeployError(
+                _PHASE,
+                "the database was taken over and not deployed yet, so nothing says which secret is its own",
+                f"Deploy it: zedi deploy {settings.name} --only database",
+            )
         text = target.client("secretsmanager").get_secret_value(SecretId=secret).get("SecretString", "")
     return _read(settings, secret, text)
 

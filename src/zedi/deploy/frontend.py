@@ -46,13 +46,19 @@ class Variables:
 
 
 def variables(settings: Settings, target: Target) -> Variables:
-    """Raises DeployError when the user pool is not deployed: there is nothing to sign in to."""
+    """Raises DeployError when the user pool is not deployed: nothing says where to sign in."""
     stacks = deployed_stacks(settings, target)
     if "security" not in stacks:
         raise DeployError(
             f"environment {settings.name}",
             "its user pool is not deployed",
             f"Deploy it: zedi deploy {settings.name} --through security",
+        )
+    if not stacks["security"].outputs:
+        raise DeployError(
+            f"environment {settings.name}",
+            "its user pool was taken over and not deployed yet, so nothing says where to sign in",
+            f"Deploy it: zedi deploy {settings.name} --only security",
         )
     values = {"VITE_AWS_REGION": target.region}
     missing: dict[str, str] = {}

@@ -28,7 +28,10 @@ class Stack:
 
     @property
     def deployed(self) -> bool:
-        """Whether its resources and outputs are there: a deploy of it succeeded once, whatever came after."""
+        """Whether its resources are there: a deploy or an import of it succeeded once, whatever came after.
+
+        So are its outputs, but for a stack that was imported and not deployed yet: an import has none.
+        """
         return self.status.startswith(("UPDATE_", "IMPORT_")) or self.status == "CREATE_COMPLETE"
 
 

@@ -189,7 +189,9 @@ def report(environment: str, settings: Settings, target: Target, at: datetime, l
     )
     cost, cost_unknown = _cost(settings, found)
     health = _health(target, found)
-    front_end = dict(frontend.variables(settings, target).values) if _there(found, "security") else {}
+    pool = found.phase("security").stack
+    # A user pool that was only taken over has no outputs, and so a front end has no settings yet.
+    front_end = dict(frontend.variables(settings, target).values) if pool and pool.outputs else {}
     return Report(
         environment=settings.name,
         said=environment,
