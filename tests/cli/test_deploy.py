@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,8 @@ from zedi.cli.deploy import deploy, summary
 from zedi.cli.destroy import NotConfirmedError, destroy
 from zedi.cli.outputs import outputs
 from zedi.deploy import DeployError, rollout
+from zedi.deploy import target as target_room
+from zedi.deploy.events import PhaseFailed
 from zedi.deploy.plan import Change, Detail, PhasePlan
 from zedi.deploy.publish import Published
 from zedi.deploy.rollout import DeployResult, PhaseResult
@@ -106,6 +110,67 @@ def test_deploys_a_real_phase(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
     stopped = CliRunner().invoke(deploy, [str(file)])
     assert stopped.exit_code == verb.INTERRUPTED
     assert "the same command goes on" in stopped.stderr
+
+
+def lines_of(printed: str) -> list[dict[str, Any]]:
+    """What --json printed; every line must be an object with its event and its moment."""
+    found = [json.loads(line) for line in printed.splitlines()]
+    assert all(list(each)[:2] == ["event", "at"] and datetime.fromisoformat(each["at"]) for each in found)
+    return found
+
+
+@pytest.mark.server
+def test_json_lines(file: Path) -> None:
+    """Deploy and destroy: an object a line, the result last, and nothing else on standard output."""
+    words = [str(file), "--only", "networking", "--json"]
+    first = CliRunner().invoke(deploy, words)
+    assert (first.exit_code, first.stderr) == (0, ""), first.output
+    started, *events, last = lines_of(first.stdout)
+    assert (started["event"], started["phases"]) == ("deploy_started", ["networking"])
+    assert [each["event"] for each in events if each["event"] != "resource_event"] == [
+        "phase_started",
+        "phase_planned",
+        "phase_done",
+    ]
+    planned = next(each for each in events if each["event"] == "phase_planned")
+    assert planned["phase"] == "networking" and planned["plan"]["action"] == "create"
+    resource = next(each for each in events if each["event"] == "resource_event")
+    assert resource["phase"] == "networking" and resource["logical_id"] and resource["status"]
+    assert (last["event"], last["changed"], last["phases"][0]["action"]) == ("result", True, "create")
+    assert last["outputs"]["vpc_id"].startswith("vpc-")
+    assert isinstance(last["outputs"]["public_subnet_ids"], list)
+    assert lines_of(CliRunner().invoke(deploy, words).stdout)[-1]["changed"] is False
+
+    unsaid = CliRunner().invoke(destroy, [str(file), "--json"])
+    assert (unsaid.exit_code, unsaid.stdout) == (2, "") and "--confirm" in unsaid.stderr
+    words = [str(file), "--json", "--confirm", file.stem]
+    gone = CliRunner().invoke(destroy, words)
+    assert (gone.exit_code, gone.stderr) == (0, ""), gone.output
+    started, *events, last = lines_of(gone.stdout)
+    assert (started["event"], started["phases"]) == ("destroy_started", ["networking"])
+    assert {each["event"] for each in events} >= {"phase_started", "resource_event", "phase_deleted"}
+    assert (last["event"], last["phases"], last["left"]) == ("result", ["networking"], [])
+    again = lines_of(CliRunner().invoke(destroy, words).stdout)
+    assert [each["event"] for each in again] == ["destroy_started", "result"] and not again[-1]["changed"]
+
+
+def test_json_asks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A loss is an error also on a terminal; the failure is a line before it, and no result follows."""
+
+    def loses(*arguments: Any, listener: Any, **options: Any) -> None:
+        listener(PhaseFailed("cache", LOSS))
+        raise LOSS
+
+    file = tmp_path / "dev.toml"
+    file.write_text('name = "dev"\n')
+    monkeypatch.setattr(target_room, "target_of", lambda wanted: target_room.Target(wanted.region, "1"))
+    monkeypatch.setattr(rollout, "deploy", loses)
+    monkeypatch.setattr(verb, "_typed", lambda loss: pytest.fail("it asked"))
+    done = CliRunner().invoke(deploy, [str(file), "--json"])
+    assert isinstance(done.exception, rollout.DataLossError)
+    started, failed = lines_of(done.stdout)
+    assert failed["event"] == "phase_failed" and failed["phase"] == "cache"
+    assert failed["error"]["fix"] == LOSS.fix and started["place"] == "account 1, ap-northeast-1"
 
 
 class _Terminal(io.StringIO):

@@ -1,12 +1,18 @@
-"""How a deploy or a teardown goes: a table that follows on a terminal, lines elsewhere."""
+"""How a deploy or a teardown goes: a table that follows on a terminal, lines elsewhere, JSON for
+programs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -47,8 +53,57 @@ def event_line(event: Event) -> str | None:
             return None
 
 
-def display(console: Console, phases: tuple[str, ...]) -> AbstractContextManager[Listener]:
-    """Shows what the listener is told: a table that follows on a terminal, lines elsewhere."""
+def tell(event: str, **fields: Any) -> None:
+    """Prints one JSON object on one line: what happened and when (UTC, ISO 8601), then `fields`.
+
+    It is all that a verb with --json prints, so that each line is an object: the last is the `result`, and
+    where there is none, the verb did not succeed and standard error says why.
+    """
+    line = {"event": event, "at": datetime.now(UTC), **fields}
+    click.echo(json.dumps(line, ensure_ascii=False, default=_plain_value))
+
+
+def tell_event(event: Event) -> None:
+    """Prints one event as `tell` does: named after its class (phase_started), with its fields.
+
+    Of a plan that is which changes there are, without their properties and their values: `zedi plan --json`
+    has those.
+    """
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    tell(name, **{each.name: getattr(event, each.name) for each in dataclasses.fields(event)})
+
+
+def _plain_value(value: object) -> object:
+    """What JSON has no word for."""
+    from zedi.deploy.plan import PhasePlan
+    from zedi.errors import ZediError
+
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case ZediError():
+            return {"where": value.where, "what": value.what, "fix": value.fix}
+        case PhasePlan():
+            changes = [
+                {
+                    "action": change.action,
+                    "logical_id": change.logical_id,
+                    "type": change.type,
+                    "physical_id": change.physical_id,
+                    "replacement": change.replacement,
+                }
+                for change in value.changes
+            ]
+            return {"action": value.action, "expected_seconds": value.expected, "changes": changes}
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def display(
+    console: Console, phases: tuple[str, ...], *, as_json: bool = False
+) -> AbstractContextManager[Listener]:
+    """Shows what the listener is told: a table that follows on a terminal, lines elsewhere, or JSON."""
+    if as_json:
+        return nullcontext(tell_event)
     return _live(console, phases) if console.is_terminal else _plain(phases)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -38,6 +38,7 @@ INTERRUPTED: Final = 130
 @click.option(
     "--image", "with_image", is_flag=True, help="Build and push this revision's image, unless it is there."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: each event, the result.")
 def deploy(
     environment: str,
     through: str | None,
@@ -45,6 +46,7 @@ def deploy(
     allow_replace: tuple[str, ...],
     plan_file: Path | None,
     with_image: bool,
+    as_json: bool,
 ) -> None:
     """Bring what is deployed in ENVIRONMENT in line with its settings.
 
@@ -59,7 +61,7 @@ def deploy(
     from rich.console import Console
 
     from zedi import settings
-    from zedi.cli.board import display
+    from zedi.cli.board import display, tell
     from zedi.deploy import saved
     from zedi.deploy.rollout import DataLossError, chosen
     from zedi.deploy.rollout import deploy as roll_out
@@ -86,18 +88,22 @@ def deploy(
         push()
         push = None
     place = target.endpoint_url or f"account {target.account}, {target.region}"
-    click.echo(f"{wanted.prefix} → {place}")
     names = tuple(phase.name for phase in phases)
     if plan is not None:
-        click.echo(f"As planned at {plan.made} in {plan_file}.")
         names = tuple(planned.phase for planned in plan.phases)
+    if as_json:
+        tell("deploy_started", environment=wanted.name, place=place, phases=names)
+    else:
+        click.echo(f"{wanted.prefix} → {place}")
+        if plan is not None:
+            click.echo(f"As planned at {plan.made} in {plan_file}.")
 
     console = Console(highlight=False)
     try:
         allowed = set(allow_replace)
         while True:
             try:
-                with display(console, names) as listener:
+                with display(console, names, as_json=as_json) as listener:
                     result = roll_out(
                         wanted,
                         target,
@@ -110,17 +116,40 @@ def deploy(
                 break
             except DataLossError as loss:
                 # What ran beside that phase has ended, and what is done already is not done again.
+                if as_json:  # a program reads along, and a question would be a line of it
+                    raise
                 allowed |= _typed(loss)
         if push is not None:
-            click.echo(summary(result))
+            if not as_json:
+                click.echo(summary(result))
             push()
-            with display(console, (REALTIME,)) as listener:
+            with display(console, (REALTIME,), as_json=as_json) as listener:
                 result = roll_out(wanted, target, listener=listener, only=REALTIME)
     except KeyboardInterrupt:
         again = "the same command" if plan is None else f"without --plan, zedi deploy {environment}"
         click.echo(f"Stopped watching. AWS finishes what it has begun; {again} goes on from there.", err=True)
         raise SystemExit(INTERRUPTED) from None
-    click.echo(summary(result))
+    if as_json:
+        tell("result", **document(result))
+    else:
+        click.echo(summary(result))
+
+
+def document(result: DeployResult) -> dict[str, Any]:
+    """What the last line of --json has: what was done, what is deployed."""
+    published = result.published
+    return {
+        "changed": result.changed,
+        "seconds": result.seconds,
+        "phases": [
+            {"phase": done.plan.phase, "action": done.plan.action, "seconds": done.seconds}
+            for done in result.phases
+        ],
+        "published": None
+        if published is None
+        else {"uploaded": published.uploaded, "deleted": published.deleted},
+        "outputs": dict(result.outputs),
+    }
 
 
 def _typed(loss: DataLossError) -> set[str]:

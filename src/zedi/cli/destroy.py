@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,13 @@ class NotConfirmedError(ZediError):
     is_flag=True,
     help="Schedule the secrets that stay for deletion, with the recovery window of the settings.",
 )
-def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None:
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object a line: each event, the result. With --confirm.",
+)
+def destroy(environment: str, confirm: str | None, delete_secrets: bool, as_json: bool) -> None:
     """Delete everything that is deployed in ENVIRONMENT, but for what its settings keep.
 
     ENVIRONMENT is a name (dev) or the path of a .toml file. What goes and what stays is shown first, and the
@@ -39,21 +45,29 @@ def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None
     from rich.console import Console
 
     from zedi import settings
-    from zedi.cli.board import display
+    from zedi.cli.board import display, tell
     from zedi.deploy import destroy as room
     from zedi.deploy.target import target_of
 
+    if as_json and confirm is None:
+        raise click.UsageError("--json asks nothing: say --confirm NAME beside it.")
     chosen = settings.load(environment)
     if confirm is not None:
         _same(confirm, chosen.name, environment)
     target = target_of(chosen)
     place = target.endpoint_url or f"account {target.account}, {target.region}"
-    click.echo(f"{chosen.prefix} in {place}")
+    if not as_json:
+        click.echo(f"{chosen.prefix} in {place}")
     found = room.survey(chosen, target)
-    if not found.stacks and not delete_secrets:
+    phases = tuple(phase for phase, _ in reversed(found.stacks))
+    if as_json:
+        stays = _kept_documents(found.kept)
+        tell("destroy_started", environment=chosen.name, place=place, phases=phases, stays=stays)
+    elif not found.stacks and not delete_secrets:
         click.echo("\n".join(["Nothing is deployed.", *_kept_lines("Left:", found.kept)]))
         return
-    click.echo("\n".join(survey_lines(found)))
+    else:
+        click.echo("\n".join(survey_lines(found)))
     if confirm is None:
         if not sys.stdin.isatty():
             raise NotConfirmedError(
@@ -64,16 +78,18 @@ def destroy(environment: str, confirm: str | None, delete_secrets: bool) -> None
         _same(click.prompt("Type the environment's name to delete it"), chosen.name, environment)
 
     console = Console(highlight=False)
-    phases = tuple(phase for phase, _ in reversed(found.stacks))
     try:
-        with display(console, phases) as listener:
+        with display(console, phases, as_json=as_json) as listener:
             done = room.destroy(chosen, target, listener=listener, delete_secrets=delete_secrets)
     except KeyboardInterrupt:
         click.echo(
             "Stopped watching. AWS finishes what it has begun; the same command goes on from there.", err=True
         )
         raise SystemExit(INTERRUPTED) from None
-    click.echo("\n".join(last_words(done)))
+    if as_json:
+        tell("result", **document(done))
+    else:
+        click.echo("\n".join(last_words(done)))
 
 
 def _same(typed: str, name: str, environment: str) -> None:
@@ -103,6 +119,30 @@ def _kept_lines(title: str, kept: Sequence[Resource]) -> list[str]:
         what = "a last snapshot of " if each.kept == "snapshot" else ""
         lines.append(f"  {what}{each.physical_id} ({each.type}), for {each.why_kept}")
     return lines
+
+
+def _kept_documents(kept: Sequence[Resource]) -> list[dict[str, Any]]:
+    return [
+        {
+            "phase": each.phase,
+            "type": each.type,
+            "physical_id": each.physical_id,
+            "kept": each.kept,
+            "why": each.why_kept,
+        }
+        for each in kept
+    ]
+
+
+def document(done: Destroyed) -> dict[str, Any]:
+    """What the last line of --json has: what was deleted, what is left."""
+    return {
+        "changed": bool(done.phases or done.secrets),
+        "seconds": done.seconds,
+        "phases": done.phases,
+        "left": _kept_documents(done.kept),
+        "secrets": [{"name": name, "days": days} for name, days in done.secrets],
+    }
 
 
 def last_words(done: Destroyed) -> list[str]:

@@ -38,7 +38,9 @@ class Credentials:
 
 
 def credentials(settings: Settings, target: Target) -> Credentials:
-    """Raises DeployError when the database is not deployed or only imported, or its secret is not what deploys make."""
+    """Raises DeployError when the database is not deployed, was only imported, or has another secret than
+    deploys make.
+    """
     with asking(target, _PHASE):
         stack = describe(target, stack_name(settings, _PHASE))
         if stack is None or not stack.deployed:
