@@ -309,7 +309,6 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.cut()
         await self._server.wait_closed()
 
     def stall(self) -> None:
@@ -334,28 +333,25 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        flowing = asyncio.Event()
+        ends = [writer]
+        flowing = self._wires[writer] = asyncio.Event()
         if not self._stalled:
             flowing.set()
-        if self.refusing:
-            writer.transport.abort()
-            return
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._wires[writer] = self._wires[far_writer] = flowing
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump(flowing, reader, far_writer))
-                both.create_task(self._pump(flowing, far_reader, writer))
+            if not self.refusing:
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                ends.append(far_writer)
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._pump(flowing, reader, far_writer))
+                    both.create_task(self._pump(flowing, far_reader, writer))
         except* OSError:
-            pass
+            pass  # that is what it is for
         finally:
-            for end in (writer, far_writer):
-                del self._wires[end]
+            del self._wires[writer]
+            for end in ends:
                 end.transport.abort()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
             self._tasks.discard(task)
 
     async def _pump(

@@ -430,3 +430,20 @@ def test_an_edit_before_leaving_is_stored_and_relayed() -> None:
     scene.commit()
     assert author.take() == []
     assert scene.room.seen == 1
+
+
+def test_a_reader_that_leaves_while_it_is_written_to_does_not_cost_the_others_anything() -> None:
+    """A socket that is too slow is closed at a write, so it leaves in the middle of the turn."""
+    scene, typist = Scene(), Typist()
+    author, slow = scene.reader(), Link("doc", lambda packet: scene.room.leave(slow))
+    scene.room.enter(slow)
+    peer = scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    assert read(peer.take()) == "x"
+    scene.room.enter(slow)
+    scene.room.broadcast(author.link, "hello")
+    last = scene.reader()
+    scene.room.flush()
+    assert last.take() == [wire.Stateless("doc", "hello")]
+    assert slow not in scene.room.links

@@ -355,7 +355,8 @@ class Room:
         author = authors.pop() if len(authors) == 1 and not foreign else None
         saved, self._saved = self._saved, {}
         packets: dict[tuple[bytes, bool], bytes] = {}
-        for link in self._links if bodies or others else saved:
+        # A copy: whoever turns out to be too slow leaves while it is written to.
+        for link in list(self._links) if bodies or others else saved:
             key = (link.head, link is author)
             packet = packets.get(key)
             if packet is None:
@@ -370,7 +371,7 @@ class Room:
             body = wire.stateless(payload)
             if source is not None:
                 self._publisher.stateless(self.document, payload)
-            for link in self._links:
+            for link in list(self._links):
                 if link is not source:
                     link.send(body)
 
