@@ -183,17 +183,13 @@ class Journal:
         """
         whole, asked = after == 0, -1
         while True:
-            pool = await self._connected()
             if whole:
                 whole, asked = False, after
-                async with asyncio.timeout(COMMAND_SECONDS):
-                    row = await pool.fetchrow(SNAPSHOT, document, after)
-                if row is not None:
+                for row in await self.fetch(SNAPSHOT, document, after):
                     after = row["seq"]
                     snapshot = Snapshot(row["data"], row["vector"], row["deletions"])
                     yield Span(1, after, row["pending"], snapshot)
-            async with asyncio.timeout(COMMAND_SECONDS):
-                rows = await pool.fetch(READ, document, after, READ_UPDATES)
+            rows = await self.fetch(READ, document, after, READ_UPDATES)
             head = rows[0]["head"] if rows else 0
             rows = [row for row in rows if row["seq"] is not None]
             if (rows[0]["seq"] if rows else head) > after + (1 if rows else 0):
@@ -209,10 +205,19 @@ class Journal:
                 return
 
     async def fetch(self, query: str, *args: object) -> Any:
-        """Rows, for `access.PageAccess`. Raises one of AWAY."""
+        """Rows. Raises one of AWAY when the database does not answer in time."""
         pool = await self._connected()
         async with asyncio.timeout(COMMAND_SECONDS):
-            return await pool.fetch(query, *args)
+            connection = await pool.acquire()
+            try:
+                return await connection.fetch(query, *args)
+            except BaseException:
+                # Else the pool waits until the server has confirmed that it cancels: for good, where nothing
+                # comes from there any more.
+                connection.terminate()
+                raise
+            finally:
+                await pool.release(connection)
 
     async def flush(self) -> None:
         """Waits until everything that was appended is committed; the caller sets the bound."""

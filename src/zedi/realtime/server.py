@@ -95,7 +95,8 @@ class Connection(WSListener):
         self._tasks: set[asyncio.Task[None]] = set()
         self._fragments: list[bytes] = []
         self._fragments_size = 0
-        self._allowance = 0
+        self._allowance: dict[str, int] = {}
+        """Bytes that its joining has sent, by address, until it has read everything."""
         self._closing = False
         self._code: int | None = None
         self._reason: str | None = None
@@ -177,7 +178,7 @@ class Connection(WSListener):
         self._quiet = 0
         self._stream.write(packet)
         backlog = self._stream.get_write_buffer_size()
-        if backlog > MAX_BACKLOG + self._allowance:
+        if backlog > MAX_BACKLOG and backlog > MAX_BACKLOG + sum(self._allowance.values()):
             self._event("slow_reader", level="warning", backlog=backlog)
             self._service.metrics.errors += 1
             self.close(TRY_AGAIN_LATER, "too slow")
@@ -209,7 +210,7 @@ class Connection(WSListener):
             self._pinged_at = now
             self._transport.send_ping()
         if self._allowance and not self._stream.get_write_buffer_size():
-            self._allowance = 0
+            self._allowance.clear()
         self._do(self._session.tick(time.time()))
         self._quiet += 1
         if self._quiet >= NUDGE_TICKS:
@@ -262,7 +263,8 @@ class Connection(WSListener):
                     room.greet(link)
                 case session.Join(address, vector):
                     room, link = self._rooms[address]
-                    self._allowance += room.history.size
+                    # Once: who asks again and again without reading is a slow reader.
+                    self._allowance.setdefault(address, room.history.size)
                     room.join(link, vector)
                 case session.Compare(address, update):
                     room, link = self._rooms[address]
@@ -294,6 +296,7 @@ class Connection(WSListener):
             self.close(1011, "internal error")
 
     def _leave(self, address: str) -> None:
+        self._allowance.pop(address, None)
         opened = self._rooms.pop(address, None)
         if opened is not None:
             room, link = opened
