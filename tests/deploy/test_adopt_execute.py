@@ -7,6 +7,7 @@ held against the operation's output shape.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,10 +25,12 @@ from zedi.cli.adopt import adopt as verb
 from zedi.cli.destroy import NotConfirmedError
 from zedi.deploy import DeployError
 from zedi.deploy import target as target_room
+from zedi.deploy.adopt import execute as room
 from zedi.deploy.adopt import state
 from zedi.deploy.adopt.execute import AdoptionBlockedError, adopt, standings
 from zedi.deploy.adopt.plan import Adoption, survey
 from zedi.deploy.events import PhaseDone, PhaseNote, PhasePlanned
+from zedi.deploy.stacks import describe
 from zedi.deploy.target import Target
 from zedi.settings import Settings
 
@@ -51,13 +54,14 @@ class Account:
         self.stacks: dict[str, Json] = {}
         self.change_sets: dict[str, Json] = {}
         self.versions = {OLD: ["AWSCURRENT"]}
+        self.made = {OLD: START - timedelta(days=30)}
         self.regenerates = False
         """Whether importing the secret makes a new value."""
         self.fails = ""
         """The phase whose import AWS rolls back."""
         self.more: list[Json] = []
         """Changes that a change set has beside the imports."""
-        self._params: Json = {}
+        self._asking = threading.local()  # some verbs ask in several threads
         self._clock = START
 
     def client(self, service: str, region: str, endpoint_url: str | None) -> Any:
@@ -73,11 +77,12 @@ class Account:
         return [params for name, params in self.asked if name == operation]
 
     def _remember(self, params: Json, **_: Any) -> None:
-        self._params = dict(params)
+        self._asking.params = dict(params)
 
     def _answer(self, model: Any, **_: Any) -> tuple[Any, Json]:
-        self.asked.append((model.name, self._params))
-        body = getattr(self, f"_{model.name}")(self._params)
+        params = self._asking.params
+        self.asked.append((model.name, params))
+        body = getattr(self, f"_{model.name}")(params)
         if "Error" in body:
             return SimpleNamespace(status_code=400), {**body, "ResponseMetadata": {}}
         if model.output_shape is not None:
@@ -182,6 +187,7 @@ class Account:
             first = coming[0]
             why = "Resource of type 'X' with identifier 'y' was not found"
             self._event(stack, first["LogicalResourceId"], first["ResourceType"], "", "IMPORT_FAILED", why)
+            self._regenerate(coming)
             self._own(stack, "IMPORT_ROLLBACK_IN_PROGRESS")
             self._own(stack, "IMPORT_ROLLBACK_COMPLETE")
             return
@@ -190,9 +196,13 @@ class Account:
             self._event(
                 stack, each["LogicalResourceId"], each["ResourceType"], physical(each), "IMPORT_COMPLETE"
             )
-            if each["ResourceType"] == "AWS::SecretsManager::Secret" and self.regenerates:
-                self.versions = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+        self._regenerate(coming)
         self._own(stack, "IMPORT_COMPLETE")
+
+    def _regenerate(self, coming: list[Json]) -> None:
+        if self.regenerates and any(each["ResourceType"] == "AWS::SecretsManager::Secret" for each in coming):
+            self.versions = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+            self.made[NEW] = self._now()
 
     def _DescribeStackEvents(self, params: Json) -> Json:
         stack = self._stack(params["StackName"])
@@ -232,8 +242,13 @@ class Account:
         self.stacks[stack["id"]] = {**stack, "name": "(deleted)"}
         return {}
 
-    def _DescribeSecret(self, params: Json) -> Json:
-        return {"ARN": params["SecretId"], "VersionIdsToStages": self.versions}
+    def _ListSecretVersionIds(self, params: Json) -> Json:
+        return {
+            "Versions": [
+                {"VersionId": version, "VersionStages": stages, "CreatedDate": self.made[version]}
+                for version, stages in self.versions.items()
+            ]
+        }
 
     def _UpdateSecretVersionStage(self, params: Json) -> Json:
         assert self.versions[params["RemoveFromVersionId"]] == ["AWSCURRENT"]
@@ -316,10 +331,10 @@ def test_nothing_is_asked_that_changes_anything_but_stacks(
     assert {name for name, _ in aws.asked} == {
         "CreateChangeSet",
         "DescribeChangeSet",
-        "DescribeSecret",
         "DescribeStackEvents",
         "DescribeStacks",
         "ExecuteChangeSet",
+        "ListSecretVersionIds",
     }
     assert PASSWORD not in repr(aws.asked) and PASSWORD not in repr(heard)
 
@@ -332,6 +347,54 @@ def test_an_import_that_makes_a_new_password(
     adopt(settings, target, found, listener=heard)
     assert aws.versions == {OLD: ["AWSCURRENT"]}
     assert any("the old one is back" in note.text for note in heard.of(PhaseNote))
+
+
+@pytest.mark.parametrize("fails", ["", "database"])
+def test_a_new_password_that_an_interrupted_call_left(
+    aws: Account, settings: Settings, target: Target, found: Adoption, heard: Any, fails: str
+) -> None:
+    """The next call finds it, whether AWS ended the import or rolled it back, and puts the old one back."""
+    aws.regenerates, aws.fails = True, fails
+
+    def interrupted(event: Any) -> None:
+        if getattr(event, "status", "") == "IMPORT_IN_PROGRESS" and event.phase == "database":
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(room, "_put_secrets_back", lambda *_: None)  # as a process that was killed
+        adopt(settings, target, found, listener=interrupted)
+    describe(target, "zedi-dev-database")  # meanwhile AWS goes on
+    assert aws.versions[NEW] == ["AWSCURRENT"]
+    aws.fails, aws.regenerates = "", False
+    adopt(settings, target, found, listener=heard)
+    assert aws.versions == {OLD: ["AWSCURRENT"]}
+    assert [note.phase for note in heard.of(PhaseNote) if "the old one is back" in note.text] == ["database"]
+
+
+@pytest.mark.parametrize("since", ["rotated", "deployed"])
+def test_a_password_that_is_not_of_the_import(
+    aws: Account, settings: Settings, target: Target, found: Adoption, heard: Any, since: str
+) -> None:
+    """What was made after the import, or has been deployed since, is nobody's to put back."""
+    adopt(settings, target, found, listener=heard)
+    aws.versions, aws.made[NEW] = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, START + timedelta(days=1)
+    if since == "deployed":
+        aws.made[NEW] = aws.stacks["zedi-dev-database"]["events"][-1]["Timestamp"]
+        aws.stacks["zedi-dev-database"]["status"] = "UPDATE_COMPLETE"
+    adopt(settings, target, found, listener=heard)
+    assert aws.versions[NEW] == ["AWSCURRENT"]
+
+
+def test_an_old_password_that_cannot_be_told(
+    aws: Account, settings: Settings, target: Target, found: Adoption, heard: Any
+) -> None:
+    """Where no older version is left to be found, the error says where to look."""
+    adopt(settings, target, found, listener=heard)
+    aws.versions = {NEW: ["AWSCURRENT"]}
+    aws.made[NEW] = aws.stacks["zedi-dev-database"]["events"][-1]["Timestamp"]
+    with pytest.raises(DeployError, match="no longer says which was current") as raised:
+        adopt(settings, target, found, listener=heard)
+    assert "list-secret-version-ids --include-deprecated" in raised.value.fix
 
 
 def test_a_failed_import_goes_on_where_it_stopped(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from zedi.deploy import DeployError, execute, stacks
@@ -30,6 +30,8 @@ Standing = Literal["nothing", "import", "busy", "done"]
 """Of a phase: nothing of it is there, it is to be imported, its stack is at work, or it was imported."""
 
 _SECRET: Final = "AWS::SecretsManager::Secret"
+_CLOCKS: Final = timedelta(seconds=1)
+"""What the clocks of two services may differ by."""
 _NEVER_WAS: Final = frozenset({"ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 """Of a stack that holds nothing: its first operation failed."""
 
@@ -99,6 +101,7 @@ def _phase(
             if standing == "import":
                 _import(settings, target, phase, tell, stop)
             elif standing == "done":
+                _put_secrets_back(settings, target, phase, tell)
                 tell(PhaseNote(phase.phase, "was taken over already"))
             return standing == "import"
     except ZediError as error:
@@ -114,6 +117,7 @@ def _import(
     tell(PhaseStarted(phase.phase, name))
     stack = describe(target, name)
     if stack is not None and stack.status == "IMPORT_ROLLBACK_COMPLETE":
+        _put_secrets_back(settings, target, phase, tell)  # it goes, and with it when it ran
         # It holds nothing (see _standing), and what it was to hold is retained in any case.
         execute.delete(target, phase.phase, stack, tell, stop)
     request = Request(
@@ -127,8 +131,10 @@ def _import(
     planned = execute.propose(target, request, tell, stop)
     _refuse_more(target, phase, planned)
     tell(PhasePlanned(phase.phase, planned))
-    with _secrets_kept(target, phase, tell):
+    try:
         execute.carry_out(target, planned, tell, stop)
+    finally:
+        _put_secrets_back(settings, target, phase, tell)
     tell(PhaseDone(phase.phase, planned, time.monotonic() - began))
 
 
@@ -156,33 +162,59 @@ def _refuse_more(target: Target, phase: PhaseAdoption, planned: PhasePlan) -> No
         )
 
 
-@contextmanager
-def _secrets_kept(target: Target, phase: PhaseAdoption, tell: Listener) -> Iterator[None]:
-    """What a secret holds stays current, whatever the import makes of a template that can generate it.
+def _put_secrets_back(settings: Settings, target: Target, phase: PhaseAdoption, tell: Listener) -> None:
+    """What a secret held before the import is current, whatever the import made of a template that generates.
 
     A new version of the database's credentials that the database knows nothing of would lock everybody out.
+    Whether there is one is read off AWS: the current version was made while the import ran. So it does not
+    matter which call began that import. After a deploy of the stack nothing is touched: the database may have
+    learnt another password by then.
+
+    Raises DeployError when there is one, and what was current before it cannot be told.
     """
     secrets = [each.physical_id for each in phase.adopted if each.type == _SECRET]
-    before = {secret: _current(target, secret) for secret in secrets}
-    try:
-        yield
-    finally:
-        for secret, version in before.items():
-            now = _current(target, secret)
-            if version is not None and now is not None and now != version:
-                target.client("secretsmanager").update_secret_version_stage(
-                    SecretId=secret,
-                    VersionStage="AWSCURRENT",
-                    MoveToVersionId=version,
-                    RemoveFromVersionId=now,
-                )
-                tell(PhaseNote(phase.phase, f"{secret}: the import made a new value; the old one is back"))
+    stack = describe(target, stack_name(settings, phase.phase)) if secrets else None
+    if stack is None or not stack.status.startswith("IMPORT_"):
+        return
+    began, ended = _import_time(target, stack)
+    client = target.client("secretsmanager")
+    for secret in secrets:
+        versions = client.list_secret_version_ids(SecretId=secret)["Versions"]
+        by_stage = {stage: each for each in versions for stage in each.get("VersionStages", ())}
+        now, before = by_stage.get("AWSCURRENT"), by_stage.get("AWSPREVIOUS")
+        if now is None or not began <= now["CreatedDate"] <= ended:
+            continue
+        if before is None or before["CreatedDate"] >= began:
+            raise DeployError(
+                phase.phase,
+                f"the import made a new value of {secret}, and AWS no longer says which was current before",
+                "Find the version that the database knows, and make it AWSCURRENT:"
+                f" aws secretsmanager list-secret-version-ids --include-deprecated --secret-id {secret}",
+            )
+        client.update_secret_version_stage(
+            SecretId=secret,
+            VersionStage="AWSCURRENT",
+            MoveToVersionId=before["VersionId"],
+            RemoveFromVersionId=now["VersionId"],
+        )
+        tell(PhaseNote(phase.phase, f"{secret}: the import made a new value; the old one is back"))
 
 
-def _current(target: Target, secret: str) -> str | None:
-    """The identifier of a secret's current version."""
-    stages = target.client("secretsmanager").describe_secret(SecretId=secret).get("VersionIdsToStages", {})
-    return next((version for version, names in stages.items() if "AWSCURRENT" in names), None)
+def _import_time(target: Target, stack: Stack) -> tuple[datetime, datetime]:
+    """When the stack's last import began and ended; the far future where there was none, or it goes on."""
+    began = ended = datetime.max.replace(tzinfo=UTC)
+    pages = (
+        target.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack.id)
+    )
+    for event in (event for page in pages for event in page["StackEvents"]):  # newest first
+        if event.get("PhysicalResourceId") != stack.id:
+            continue
+        if event.get("ResourceStatus") == "IMPORT_IN_PROGRESS":
+            began = event["Timestamp"] - _CLOCKS
+            break
+        if not event.get("ResourceStatus", "").endswith("_IN_PROGRESS"):
+            ended = event["Timestamp"] + _CLOCKS
+    return began, ended
 
 
 def _standing(settings: Settings, target: Target, phase: PhaseAdoption) -> Standing:
