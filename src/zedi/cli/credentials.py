@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,8 @@ def credentials(environment: str, as_json: bool, psql: bool, yes: bool) -> None:
     ENVIRONMENT is a name (dev) or the path of a .toml file. Where there is no terminal to ask on, --yes or
     --json says that it is meant. The password is written to no log, and psql gets it in its environment.
     """
+    import shutil
+
     from zedi import settings
     from zedi.deploy import DeployError
     from zedi.deploy import credentials as deployed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -44,6 +43,8 @@ def diagram(environment: str, file: Path | None, language: str, as_json: bool) -
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False))
     elif file is None:
+        import shutil
+
         columns = shutil.get_terminal_size((_COLUMNS, 0)).columns
         click.echo("\n".join(text(found, columns, ascii_only=plain)))
 
