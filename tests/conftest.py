@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.aws", "tests.servers"]
@@ -24,6 +25,10 @@ pytest_plugins = ["tests.aws", "tests.servers"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so. Tests that press Ctrl-C would wait for nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long one example takes says more about who else uses the machine than about the code.
+hypothesis.settings.register_profile("zedi", deadline=None)
+hypothesis.settings.load_profile("zedi")
 
 READY_TIMEOUT = 120.0
 """Seconds that `zedi up` may take here; a laptop takes a few, a loaded test machine more."""

@@ -107,7 +107,7 @@ def parts(made: Compacted) -> list[bytes]:
     return [made.snapshot.data, *made.pending]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 100_000), st.integers(1, 50), st.data())
 def test_compaction_at_any_moment_changes_nothing(seed: int, count: int, choice: st.DataObject) -> None:
     """Some updates come late, in any order or never; however often the beginning is compacted in between,
@@ -130,7 +130,7 @@ def test_compaction_at_any_moment_changes_nothing(seed: int, count: int, choice:
     assert what_it_says(parts(compact([*held, *missing]))) == what_it_says(updates)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100_000), st.integers(1, 50), st.data())
 def test_a_history_that_begins_with_a_snapshot_answers_alike(
     seed: int, count: int, choice: st.DataObject
@@ -158,7 +158,7 @@ def test_a_history_that_begins_with_a_snapshot_answers_alike(
     assert not begun.contains(stranger.news[-1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 100_000), st.integers(2, 40), st.data())
 def test_a_room_that_fell_behind_is_mended_by_a_snapshot(
     seed: int, count: int, choice: st.DataObject

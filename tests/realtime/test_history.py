@@ -48,7 +48,7 @@ def vector_of(updates: list[bytes]) -> dict[int, int]:
     return wire.decode_state_vector(pycrdt.get_state(pycrdt.merge_updates(*updates, wire.EMPTY_UPDATE)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 150), st.booleans(), st.data())
 def test_a_reader_gets_what_it_lacks(seed: int, count: int, shuffled: bool, choice: st.DataObject) -> None:
     """Whatever part a reader has, in whatever order updates came, with it and the answer it has all."""
@@ -70,7 +70,7 @@ def test_a_reader_gets_what_it_lacks(seed: int, count: int, shuffled: bool, choi
     assert text_of(history.missing({})) == text_of(updates)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 120), st.data())
 def test_the_state_vector_counts_what_is_here_without_gaps(
     seed: int, count: int, choice: st.DataObject
@@ -86,7 +86,7 @@ def test_the_state_vector_counts_what_is_here_without_gaps(
             assert wire.decode_state_vector(history.state_vector()) == vector_of(order[:number])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 100))
 def test_it_knows_what_is_new(seed: int, count: int) -> None:
     """What is here is contained, alone and as a whole; a new character and a new deletion are not."""
