@@ -49,6 +49,7 @@ from zedi.realtime.log import Level, Log
 from zedi.realtime.metrics import CONTENT_TYPE, Metrics, Sample, exposition
 from zedi.realtime.room import Entry, Link, Room
 from zedi.realtime.session import Session
+from zedi.realtime.strangers import TRY_AGAIN_LATER, Stranger, Strangers
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes of one WebSocket message."""
@@ -78,7 +79,6 @@ _FORWARDED: Final = "x-forwarded-for"
 """What came through the load balancer has this header. Metrics are for who reaches the task itself."""
 
 SERVICE_RESTART: Final = 1012
-TRY_AGAIN_LATER: Final = 1013
 
 
 class Connection(WSListener):
@@ -97,6 +97,8 @@ class Connection(WSListener):
         self._fragments_size = 0
         self._allowance: dict[str, int] = {}
         """Bytes that its joining has sent, by address, until it has read everything."""
+        self._stranger: Stranger | None = None
+        """Until the first good token."""
         self._closing = False
         self._code: int | None = None
         self._reason: str | None = None
@@ -111,6 +113,7 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
         self._stream = transport.underlying_transport
+        self._stranger = self._service.strangers.admit(self._stream, self._refuse)
         self._service.entered(self)
         self._event("connected")
 
@@ -134,6 +137,7 @@ class Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._closing = True
+        self._stranger = None
         for task in self._tasks:
             task.cancel()
         for address in list(self._rooms):
@@ -280,9 +284,13 @@ class Connection(WSListener):
                 case session.Leave(address):
                     self._leave(address)
                 case session.Close(code, reason):
-                    self._service.metrics.errors += 1
-                    self._event("refused", level="warning", code=code, reason=reason)
-                    self.close(code, reason)
+                    self._refuse(code, reason)
+
+    def _refuse(self, code: int, reason: str) -> None:
+        if not self._closing:
+            self._service.metrics.errors += 1
+            self._event("refused", level="warning", code=code, reason=reason)
+            self.close(code, reason)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -339,6 +347,9 @@ class Connection(WSListener):
                 mode=mode,
                 duration=round(time.monotonic() - began, 4),
             )
+            if self._stranger is not None:
+                self._stranger.leave()
+                self._stranger = None
             self._do(self._session.authenticated(address, attempt, user, mode, time.time()))
             if service.access_changes != changes:
                 service.access_changed(document)  # it may have been this one, after we had asked
@@ -355,6 +366,7 @@ class Service:
         self.journal = Journal(config.database, self.log)
         self.access = PageAccess(self.journal)
         self.fanout = Fanout(config.redis_url, task, self.log)
+        self.strangers = Strangers()
         self.access_changes = 0
         """How often it was heard that access to something has changed."""
         self._reassess: set[str | None] = set()
