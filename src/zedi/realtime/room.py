@@ -33,6 +33,10 @@ MAX_PRESENT: Final = 100
 REMOTE_SECONDS: Final = 45.0
 """How long somebody present at another task is believed to be there. Clients renew every 15 s."""
 
+_FULL: Final = frames.binary(wire.denied_unaddressed("the document is full"))
+"""For y-websocket, which has no other word for a refusal. It is not closed: it would be back in 0.1 s, be
+sent the whole document again and send the same again."""
+
 Owner = object
 """Whose presence it is: a Link here, or another task's id (bytes)."""
 
@@ -50,7 +54,7 @@ class Link:
         self.write = write
         """Takes whole WebSocket frames, or nothing."""
         self.saved = frames.binary(self.head, wire.SAVED) if address else b""
-        self.refused = frames.binary(self.head, wire.REFUSED) if address else b""
+        self.refused = frames.binary(self.head, wire.REFUSED) if address else _FULL
         self.closed = False
         self.announced = False
         """It has said who is there."""

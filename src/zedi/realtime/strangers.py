@@ -5,8 +5,8 @@ protocol is wrapped instead, until the first good token: what stands in front co
 very buffers of picows on. After the token it is gone, and nothing stands in the way of an author's frames.
 
 All that a stranger has sent counts until its socket is gone, whether it is kept or not: a client sends a
-token and a few hundred bytes, and whoever sends more is one to be rid of. Kept is at most about two and a
-half times as much, because picows doubles its buffer and a whole frame is copied out of it.
+token and a few hundred bytes, and whoever sends more is one to be rid of. Kept is up to about three times as
+much, because picows doubles its buffer and a whole frame is copied out of it.
 """
 
 from __future__ import annotations
