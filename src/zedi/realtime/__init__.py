@@ -12,6 +12,7 @@
     fanout     numbered publish and subscribe between tasks; Redis
     access     tokens (Cognito's keys given or fetched, cached by key ID) and who may open a page
     server     sockets, health, signals, drain
+    strangers  bounds what sockets without a good token may make us keep
     frames     WebSocket frames, made once for all readers
     metrics    what is counted, for CloudWatch and for Prometheus
     log        JSON lines: events, and metrics in the embedded format

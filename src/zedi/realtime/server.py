@@ -9,7 +9,7 @@ CloudFront may leave `/realtime` out. No line of the log ever has a query, and s
 
 Close codes beside those of `session`: 1001 a peer that went silent, 1003 text, 1002 a broken fragment, 1009
 too big, 1012 this task is going, 1013 try again later (the document cannot be loaded, the journal is full,
-or the reader is too slow). A client comes back after any of them and synchronises.
+the reader is too slow, or strangers send too much). A client comes back after any of them and synchronises.
 """
 
 from __future__ import annotations
