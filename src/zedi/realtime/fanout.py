@@ -278,7 +278,7 @@ class Fanout:
         left = len(asked) + 1
         async with asyncio.timeout(ANSWER_SECONDS):
             while left:
-                left -= await self._receive(pubsub, receiver)
+                left -= await self._receive(pubsub, receiver) == "subscribe"
         for document in asked ^ set(self._documents):
             self._changes.put_nowait((document in self._documents, document))
 
@@ -300,24 +300,30 @@ class Fanout:
                 raise result
 
     async def _read(self, pubsub: PubSub, receiver: Receiver) -> None:
+        asked = False
         while True:
-            await self._receive(pubsub, receiver)
+            if await self._receive(pubsub, receiver) is not None:
+                asked = False
+            elif asked:
+                raise TimeoutError("no answer")
+            else:
+                # redis-py asks, too, and then does not miss the answer.
+                asked = True
+                await pubsub.ping()
 
-    async def _receive(self, pubsub: PubSub, receiver: Receiver) -> bool:
-        """Takes one message; whether it confirmed a subscription."""
-        # While nothing comes, redis-py checks that the connection lives (health_check_interval).
+    async def _receive(self, pubsub: PubSub, receiver: Receiver) -> str | None:
+        """Takes one message; its type, or None where none came in time."""
         message = await pubsub.get_message(timeout=ANSWER_SECONDS)
         if message is None:
-            return False
-        channel: bytes = message["channel"]
-        document = channel.removeprefix(_CHANNEL).decode()
-        if message["type"] == "message":
-            self._deliver(document, message["data"], receiver)
-        elif message["type"] == "subscribe":
-            if (ready := self._documents.get(document)) is not None:
-                ready.set()
-            return True
-        return False
+            return None
+        kind: str = message["type"]
+        if kind == "message":
+            self._deliver(_document(message["channel"]), message["data"], receiver)
+        elif (
+            kind == "subscribe" and (ready := self._documents.get(_document(message["channel"]))) is not None
+        ):
+            ready.set()
+        return kind
 
     def _deliver(self, document: str, data: bytes, receiver: Receiver) -> None:
         try:
@@ -411,3 +417,7 @@ def _packets(messages: list[bytes]) -> Iterator[bytes]:
 
 def _channel(document: str) -> bytes:
     return _CHANNEL + document.encode("utf-8")
+
+
+def _document(channel: bytes) -> str:
+    return channel.removeprefix(_CHANNEL).decode()

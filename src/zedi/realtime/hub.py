@@ -34,7 +34,9 @@ LINGER_SECONDS: Final = 10.0
 GAP_SECONDS: Final = 0.05
 """How long a missing number may be on its way before it is read from the journal."""
 HEAD_SECONDS: Final = 15.0
-"""A room that has changed says at this interval how far it is, in case its last message got lost."""
+"""A room that has changed says at this interval how far it is, in case its last message got lost; and, in case
+this one does, says it again after 1, 2 and 4 intervals and every _REMINDER intervals."""
+_REMINDER: Final = 8
 _CATCH_UPS: Final = 4
 _SHARE: Final = 3.0
 _LONGEST_BEAT: Final = 0.010
@@ -63,6 +65,8 @@ class _Opening:
     """Something was missed while a catch-up was reading."""
     told: int = 0
     """The number that was last published as the head."""
+    unchanged: int = 0
+    """How many times since then the head could have been published again."""
     base: int = 0
     """The newest snapshot's number, as far as is known here; what is above it makes the next load longer."""
     base_bytes: int = 0
@@ -333,7 +337,11 @@ class Hub:
 
     def _announce_heads(self, *, changed_only: bool) -> None:
         for document, opening in self._openings.items():
-            if opening.room.seen != opening.told or not changed_only:
+            if not opening.loaded:
+                continue
+            changed = opening.room.seen != opening.told
+            opening.unchanged = 0 if changed or not changed_only else opening.unchanged + 1
+            if opening.unchanged in (0, 1, 2, 4) or opening.unchanged % _REMINDER == 0:
                 self._tell_head(document, opening)
 
     def _catch_up(self, opening: _Opening) -> None:
