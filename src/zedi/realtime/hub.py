@@ -34,8 +34,8 @@ LINGER_SECONDS: Final = 10.0
 GAP_SECONDS: Final = 0.05
 """How long a missing number may be on its way before it is read from the journal."""
 HEAD_SECONDS: Final = 15.0
-"""A room that has changed says at this interval how far it is, in case its last message got lost; and, in case
-this one does, says it again after 1, 2 and 4 intervals and every _REMINDER intervals."""
+"""A room that has changed says at this interval how far it is, in case its last message got lost. It says so
+again after 1, 2 and 4 intervals and every _REMINDER ones, in case that gets lost."""
 _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
 _SHARE: Final = 3.0
