@@ -135,7 +135,7 @@ class Between:
 
 
 class Task:
-    """A hub with the document open, an author who writes there, and a reader who only takes what it is sent."""
+    """A hub with the document open, an author who writes there, and a reader who only has what it is sent."""
 
     def __init__(self, name: bytes, table: Table, network: Network, author: int) -> None:
         self.name = name

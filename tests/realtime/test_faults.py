@@ -643,7 +643,7 @@ async def read_nothing(connect: Connect, scene: Scene, service: Service, page: s
     client.say(wire.Token(page, scene.token, "4.8.0"))
     client.say(wire.Step1(page, wire.EMPTY_STATE_VECTOR))
     await client.until(wire.Step2)
-    client.transport.underlying_transport.pause_reading()  # type: ignore[attr-defined]
+    client.transport.underlying_transport.pause_reading()
     return client
 
 
@@ -669,7 +669,7 @@ async def test_slow_readers_are_closed_and_disturb_nobody(scene: Scene, connect:
     for _ in sleepers:
         await service.logged("slow_reader")
     for sleeper in sleepers:
-        sleeper.transport.underlying_transport.resume_reading()  # type: ignore[attr-defined]
+        sleeper.transport.underlying_transport.resume_reading()
     assert [await sleeper.close_code() for sleeper in sleepers] == [1013, 1013]
     pusher.transport.disconnect()
     await scene.goes_on(writers)
