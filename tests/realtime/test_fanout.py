@@ -329,6 +329,31 @@ async def test_what_is_published_is_sent_before_flush_returns(valkey_server: Ser
         assert one.commands == 50
 
 
+@pytest.mark.server
+async def test_a_quiet_connection_is_asked_and_kept(
+    valkey_server: Server, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When nothing comes Redis is asked whether it is there; as long as it answers nothing else happens."""
+    monkeypatch.setattr(fanout, "ANSWER_SECONDS", 0.3)
+    async with (
+        a_task(valkey_server.port, b"task-one") as (one, at_one),
+        fanout.client(f"redis://127.0.0.1:{valkey_server.port}") as redis,
+    ):
+        await at_one.connected()
+
+        async def asked() -> int:
+            stats = await redis.info("commandstats")
+            return int(stats.get("cmdstat_ping", {"calls": 0})["calls"])
+
+        before = await asked()
+
+        async def asked_again() -> bool:
+            return await asked() >= before + 3
+
+        await until(asked_again)
+        assert one.problem is None and at_one.reconnections.locked()
+
+
 async def test_without_redis_nothing_waits() -> None:
     """Nobody listens: subscribing and publishing return at once, and the reason can be read."""
     async with a_task(1, b"task-one") as (one, _):
