@@ -197,6 +197,11 @@ class Stage:
             contract.COGNITO_JWKS: self._users.jwks,
             contract.PING_INTERVAL: "25",
             contract.DRAIN_SECONDS: "5",
+            contract.HISTORY_VERSIONS: "30",
+            contract.HISTORY_DAYS: "90",
+            contract.HISTORY_MINUTES: "10",
+            contract.HISTORY_BUCKET_DAYS: "365",
+            contract.REGION: "ap-northeast-1",
         }
         if kind == "ours":
             # Ours always has its Redis, as every task has. The peer's extension is for several tasks only.

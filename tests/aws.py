@@ -19,6 +19,7 @@ import pytest
 from zedi.deploy.target import Target, target_of
 from zedi.embedded import aws
 from zedi.embedded.state import State
+from zedi.embedded.task import role
 from zedi.settings import Cdn, Embedded, Settings
 
 _SECONDS = 30.0
@@ -77,6 +78,18 @@ def settings(embedded: Settings, request: pytest.FixtureRequest) -> Settings:
 @pytest.fixture
 def target(settings: Settings) -> Target:
     return target_of(settings)
+
+
+@pytest.fixture
+def history_bucket(settings: Settings, target: Target, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket, and what a task finds in its environment to reach it."""
+    name = f"{settings.prefix}-history"
+    target.client("s3").create_bucket(
+        Bucket=name, CreateBucketConfiguration={"LocationConstraint": "ap-northeast-1"}
+    )
+    for variable, value in role(settings).items():
+        monkeypatch.setenv(variable, value)
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from zedi import contract
 from zedi.embedded import postgres, valkey
-from zedi.realtime.config import Config, DatabaseAddress
+from zedi.realtime.config import Config, DatabaseAddress, Keeping
 from zedi.schema import migrate
 
 SECONDS = 20.0
@@ -254,6 +254,9 @@ def config(issuer: Issuer) -> Config:
         cognito_jwks_url="",
         ping_interval=25,
         drain_seconds=5,
+        keeping=Keeping(
+            versions=30, days=90, minutes=10, bucket="", bucket_days=365, region="ap-northeast-1"
+        ),
     )
 
 
@@ -283,6 +286,12 @@ def task_environment(config: Config) -> Callable[[Database], dict[str, str]]:
             contract.COGNITO_JWKS: config.cognito_jwks,
             contract.PING_INTERVAL: f"{config.ping_interval:g}",
             contract.DRAIN_SECONDS: f"{config.drain_seconds:g}",
+            contract.HISTORY_VERSIONS: str(config.keeping.versions),
+            contract.HISTORY_DAYS: str(config.keeping.days),
+            contract.HISTORY_MINUTES: str(config.keeping.minutes),
+            contract.HISTORY_BUCKET: config.keeping.bucket,
+            contract.HISTORY_BUCKET_DAYS: str(config.keeping.bucket_days),
+            contract.REGION: config.keeping.region,
         }
 
     return environment

@@ -170,6 +170,21 @@ class Realtime(_Table):
     log_retention_days: Days = 7
 
 
+class History(_Table):
+    """Older versions of pages: how many, how dense, how long, and where."""
+
+    versions: Annotated[int, Field(ge=0, le=1000)] = 30
+    """Of each page that stay in the database, beside its newest state."""
+    days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long they stay there at most; counted when the page is next compacted."""
+    minutes: Annotated[int, Field(ge=0, le=7 * 24 * 60)] = 10
+    """Least time between two of them: what follows one sooner gives way to what comes next."""
+    bucket: bool = True
+    """Whether what leaves the database goes to a bucket. If not it is deleted."""
+    bucket_days: Annotated[int, Field(ge=0, le=36500)] = 365
+    """How long it stays there, counted from its arrival. 0: for ever."""
+
+
 class Cdn(_Table):
     domain_name: str | None = None
     """The product's own domain; needs `certificate_arn`."""
@@ -224,6 +239,7 @@ class Settings(_Table):
     database: Database = Database()
     cache: Cache = Cache()
     realtime: Realtime = Realtime()
+    history: History = History()
     cdn: Cdn = Cdn()
     monitoring: Monitoring = Monitoring()
     embedded: Embedded | None = None

@@ -11,8 +11,10 @@ from zedi import contract
 from zedi.embedded import EmbeddedError, task
 from zedi.embedded.state import State
 from zedi.embedded.task import Container
+from zedi.settings import Cdn, Embedded, Settings
 
 ARN = "arn:aws:secretsmanager:ap-northeast-1:000000000000:secret:zedi-local-db-credentials-0905f2"
+SETTINGS = Settings(name="test", cdn=Cdn(url="http://localhost:30000"), embedded=Embedded(port=4566))
 TEXT = json.dumps({"username": "zedi_admin", "port": 5432})
 
 
@@ -53,17 +55,19 @@ def container(**environment: str) -> Container:
 
 
 def test_container_runs_with_its_own_environment(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image's Python is ours, the environment is the definition's, and nothing of ours is in it."""
+    """The image's Python is ours; the environment is the definition's, what ECS adds, and nothing of ours."""
     monkeypatch.setenv("AWS_PROFILE", "production")
-    program = task.program(container(PORT="1234", BIND_ADDRESS="127.0.0.1"), state)
+    program = task.program(container(PORT="1234", BIND_ADDRESS="127.0.0.1"), SETTINGS, state)
     assert program.command == (sys.executable, "-P", "-m", "zedi.realtime")
     assert program.environment["BIND_ADDRESS"] == "127.0.0.1"
     ours = {"PATH", "HOME", "LANG", "TMPDIR", "PYTHONUNBUFFERED"}
-    assert set(program.environment) == ours | {"PORT", "BIND_ADDRESS"}
+    aws = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert set(program.environment) == ours | aws | {"PORT", "BIND_ADDRESS"}
+    assert program.environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
     assert program.stop_seconds <= 10.0
 
 
 def test_container_without_a_port_is_a_clear_error(state: State) -> None:
     """A definition that names no port cannot be waited for."""
     with pytest.raises(EmbeddedError, match=f"gives it no {contract.PORT}"):
-        task.program(container(), state)
+        task.program(container(), SETTINGS, state)

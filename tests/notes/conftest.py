@@ -13,6 +13,7 @@ import pytest
 
 from zedi.notes.api import Api
 from zedi.realtime.access import TokenVerifier
+from zedi.realtime.archive import Archive
 from zedi.realtime.config import Config
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ async def sign_in(
         pool = await stack.enter_async_context(
             asyncpg.create_pool(min_size=0, max_size=3, **database.address.options())
         )
-        api = Api(pool, TokenVerifier(config), access_changed.append).application()
+        archive = Archive(config.keeping.region)
+        stack.callback(archive.close)
+        api = Api(pool, TokenVerifier(config), access_changed.append, archive, 365).application()
 
         def signed_in(sub: str) -> httpx.AsyncClient:
             token = issuer.token(sub=sub, email=f"{sub}@example.com", name=sub.title())

@@ -13,9 +13,11 @@ import httpx
 import pycrdt
 import pytest
 
+from zedi.deploy.target import Target
 from zedi.notes import pages
 from zedi.notes.api import MAX_BODY, Api
 from zedi.realtime.access import TokenVerifier
+from zedi.realtime.archive import Archive, place_of
 from zedi.realtime.config import Config
 
 if TYPE_CHECKING:
@@ -151,6 +153,47 @@ async def test_a_page_has_versions(client: httpx.AsyncClient, database: Database
     assert error(await client.get(f"/api/pages/{page}/versions")) == (401, "unauthorized")
 
 
+async def test_versions_of_two_places_are_one_list(
+    client: httpx.AsyncClient, database: Database, history_bucket: str, target: Target
+) -> None:
+    """Those that moved to S3 are listed and served like the rest, until their days are over; one that is gone
+    there is 404, and S3 away is 503 with a time to come again."""
+    page = (await client.post("/api/pages")).json()["id"]
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    doc.get("text", type=pycrdt.Text).insert(0, "eins")
+    state = doc.get_update()
+    archive = Archive("ap-northeast-1")
+    archive.put(place_of(history_bucket, page, 1), [state])
+    connection = await database.connect()
+    try:
+        for number, days in ((1, 1), (2, 364), (3, 366)):
+            await connection.execute(
+                "INSERT INTO archived_versions VALUES"
+                " ($1, $2, $3, $4, 7, now(), now() - $5 * interval '1 day')",
+                *(page, number, history_bucket, place_of(history_bucket, page, number).key, days),
+            )
+        await connection.execute(
+            "INSERT INTO snapshots (document, seq, data, vector, deletions, size)"
+            " VALUES ($1, 4, $2, $3, $3, 8)",
+            *(page, state, b"\0"),
+        )
+    finally:
+        await connection.close()
+    listed = (await client.get(f"/api/pages/{page}/versions")).json()["versions"]
+    assert [(each["version"], each["size"]) for each in listed] == [(4, 8), (2, 7), (1, 7)]
+    for number in (1, 4):
+        answer = await client.get(f"/api/pages/{page}/versions/{number}")
+        assert (answer.status_code, answer.content) == (200, state)
+    for number in (2, 3):
+        assert error(await client.get(f"/api/pages/{page}/versions/{number}")) == (404, "not_found")
+    target.client("s3").put_object(
+        Bucket=history_bucket, Key=place_of(history_bucket, page, 1).key, Body=b"\xff"
+    )
+    answer = await client.get(f"/api/pages/{page}/versions/1")
+    assert error(answer) == (503, "unavailable")
+    assert answer.headers["retry-after"]
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -212,9 +255,9 @@ async def test_a_database_that_is_away_is_503(config: Config, issuer: Issuer, fr
     """Calls say that nothing was changed and when to come again; health says why."""
     address = replace(config.database, port=free_ports(1)[0])
     async with asyncpg.create_pool(min_size=0, max_size=1, **address.options()) as pool:
-        transport = httpx.ASGITransport(
-            app=Api(pool, TokenVerifier(config), lambda page: None).application(), raise_app_exceptions=False
-        )
+        archive = Archive(config.keeping.region)
+        app = Api(pool, TokenVerifier(config), lambda page: None, archive, 0).application()
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             client.headers["Authorization"] = f"Bearer {issuer.token()}"
             answer = await client.post("/api/pages")

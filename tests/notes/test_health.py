@@ -33,7 +33,8 @@ class Pool:
 async def test_health_lets_the_database_sleep() -> None:
     """503 until the database has answered once; from then on 200, and nobody asks it for health's sake."""
     pool = Pool()
-    app = Api(cast(Any, pool), cast(Any, None), lambda page: None).application()
+    nothing = cast(Any, None)
+    app = Api(cast(Any, pool), nothing, lambda page: None, nothing, 0).application()
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/health")).status_code == 503

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from zedi.realtime import compaction, compactor, wire
 from zedi.realtime.compaction import compact_document, prune
 from zedi.realtime.compactor import Compactor, due
+from zedi.realtime.config import Keeping
 from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tests.servers import Database, Issuer
 
 SECONDS = 20.0
+KEEPING = Keeping(versions=30, days=90, minutes=10, bucket="", bucket_days=0, region="ap-northeast-1")
 server = pytest.mark.server
 
 
@@ -90,7 +93,7 @@ async def test_a_document_is_read_as_snapshot_and_tail(
     """After a compaction a reader gets one snapshot and what came since; a second one takes over from it."""
     updates = typed(50)
     await store(connection, "doc", updates[:30])
-    answer = await compact_document(connection, "doc", 1)
+    answer = await compact_document(connection, "doc", 1, KEEPING)
     assert (answer.status, answer.seq, answer.updates) == ("compacted", 30, 30)
     await store(connection, "doc", updates[30:40])
     async with reading(database) as journal:
@@ -99,12 +102,12 @@ async def test_a_document_is_read_as_snapshot_and_tail(
         assert text_of(spans) == "x" * 40
         # Who has seen some already goes on from there.
         assert [(span.first, span.last) for span in await read(journal, "doc", 35)] == [(36, 40)]
-        assert (await compact_document(connection, "doc", 11)).status == "unneeded"
-        assert (await compact_document(connection, "doc", 10)).seq == 40
+        assert (await compact_document(connection, "doc", 11, KEEPING)).status == "unneeded"
+        assert (await compact_document(connection, "doc", 10, KEEPING)).seq == 40
         spans = await read(journal, "doc")
         assert [(span.first, span.last) for span in spans] == [(1, 40)]
         assert text_of(spans) == "x" * 40
-    assert (await compact_document(connection, "nothing", 1)).status == "unneeded"
+    assert (await compact_document(connection, "nothing", 1, KEEPING)).status == "unneeded"
 
 
 @server
@@ -114,7 +117,7 @@ async def test_what_is_deleted_is_read_from_the_snapshot(
     """Updates stay until their time is over; then a reader that goes on from far back gets the snapshot."""
     updates = typed(40)
     await store(connection, "doc", updates[:30])
-    await compact_document(connection, "doc", 1)
+    await compact_document(connection, "doc", 1, KEEPING)
     assert await prune(connection) == 0
     assert len(await database.updates("doc")) == 30
     await connection.execute("UPDATE compactions SET prune_at = now() - interval '1 second'")
@@ -130,7 +133,7 @@ async def test_what_is_deleted_is_read_from_the_snapshot(
             (40, []),
         ):
             assert [(s.first, s.last) for s in await read(journal, "doc", after)] == expected
-        await compact_document(connection, "doc", 1)
+        await compact_document(connection, "doc", 1, KEEPING)
         await connection.execute("DELETE FROM updates")
         assert [(s.first, s.last) for s in await read(journal, "doc", 12)] == [(1, 40)]
 
@@ -141,7 +144,7 @@ async def test_nothing_is_deleted_without_its_snapshot(
 ) -> None:
     """A hand that empties the table of snapshots does not cost what they stood for."""
     await store(connection, "doc", typed(5))
-    await compact_document(connection, "doc", 1)
+    await compact_document(connection, "doc", 1, KEEPING)
     await connection.execute("DELETE FROM snapshots")
     await connection.execute("UPDATE compactions SET prune_at = now() - interval '1 second'")
     assert await prune(connection) == 0
@@ -149,17 +152,16 @@ async def test_nothing_is_deleted_without_its_snapshot(
 
 
 @server
-async def test_older_snapshots_stay_as_versions(
-    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that follow another too soon go, so do those beyond the number and the days; the newest never."""
-    monkeypatch.setattr(compaction, "KEPT_VERSIONS", 3)
+async def test_older_snapshots_stay_as_versions(connection: asyncpg.Connection) -> None:
+    """Those that follow another too soon go; without a bucket so do those beyond the number and the days; the
+    newest never."""
+    keeping = dataclasses.replace(KEEPING, versions=3)
 
     async def compacted(minutes: int) -> list[int]:
         """Somebody writes, `minutes` pass, and the page is compacted; which snapshots there are."""
         await connection.execute("UPDATE snapshots SET made_at = made_at - $1 * interval '1 minute'", minutes)
         await store(connection, "doc", typed(1))
-        assert (await compact_document(connection, "doc", 1)).status == "compacted"
+        assert (await compact_document(connection, "doc", 1, keeping)).status == "compacted"
         return [row["seq"] for row in await connection.fetch("SELECT seq FROM snapshots ORDER BY seq")]
 
     assert await compacted(0) == [1]
@@ -182,10 +184,10 @@ async def test_one_at_a_time(database: Database, connection: asyncpg.Connection)
     try:
         async with other.transaction():
             await other.execute("SELECT 1 FROM compactions FOR UPDATE")
-            assert (await compact_document(connection, "doc", 1)).status == "busy"
+            assert (await compact_document(connection, "doc", 1, KEEPING)).status == "busy"
     finally:
         await other.close()
-    assert (await compact_document(connection, "doc", 1)).status == "compacted"
+    assert (await compact_document(connection, "doc", 1, KEEPING)).status == "compacted"
 
 
 @server
@@ -202,7 +204,7 @@ async def test_readers_and_writers_at_the_same_time_lose_nothing(
         own = await database.connect()
         try:
             while not stop.is_set():
-                await compact_document(own, "doc", 1)
+                await compact_document(own, "doc", 1, KEEPING)
                 await own.execute("UPDATE compactions SET prune_at = now() - interval '1 second'")
                 await prune(own)
         finally:
@@ -298,7 +300,7 @@ async def test_a_process_killed_in_the_middle_changes_nothing(
         await blocker.close()
 
     async def free() -> bool:
-        answer = await compact_document(connection, "doc", 1)
+        answer = await compact_document(connection, "doc", 1, KEEPING)
         return answer.status == "compacted"
 
     assert await connection.fetchval("SELECT count(*) FROM snapshots") == 0

@@ -29,6 +29,12 @@ GOOD = {
     "COGNITO_JWKS_URL": "",
     "PING_INTERVAL": "25",
     "DRAIN_SECONDS": "100",
+    "HISTORY_VERSIONS": "30",
+    "HISTORY_DAYS": "90",
+    "HISTORY_MINUTES": "10",
+    "HISTORY_BUCKET": "",
+    "HISTORY_BUCKET_DAYS": "0",
+    "AWS_REGION": "ap-northeast-1",
 }
 
 
@@ -48,7 +54,7 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
     """An empty environment is one error with a line for each variable that must be there."""
     with pytest.raises(ServiceError) as caught:
         parse({})
-    for name in GOOD.keys() - {"COGNITO_JWKS_URL"}:
+    for name in GOOD.keys() - {"COGNITO_JWKS_URL", "HISTORY_BUCKET"}:
         assert f"    {name}: " in caught.value.what
 
 
@@ -68,6 +74,8 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
         ("COGNITO_JWKS", "", "a JSON key set in the first or its address in the second"),
         ("PING_INTERVAL", "soon", "a number from 1"),
         ("DRAIN_SECONDS", "nan", "a number from 0"),
+        ("HISTORY_VERSIONS", "-1", "a whole number from 0"),
+        ("HISTORY_BUCKET_DAYS", "1.5", "a whole number from 0"),
     ],
 )
 def test_a_malformed_variable_is_named_with_what_is_expected(name: str, value: str, said: str) -> None:

@@ -230,7 +230,9 @@ class Platform:
         }
         await _together(
             *(
-                self._start_named(supervisor, task.program(each, state), f"service: {each.name}")
+                self._start_named(
+                    supervisor, task.program(each, self._settings, state), f"service: {each.name}"
+                )
                 for each in containers
             )
         )

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from zedi import contract
-from zedi.deploy.target import Target, asking
+from zedi.deploy.target import EMBEDDED_ACCESS_KEY, Target, asking
 from zedi.embedded import EmbeddedError
 from zedi.embedded.awslogs import Destination, destination
 from zedi.embedded.state import State
 from zedi.embedded.supervisor import Program, healthy
+from zedi.settings import Settings
 
 _DEFAULT_STOP_SECONDS: Final = 30.0  # what ECS takes where a definition has no stopTimeout
 _READY_SECONDS: Final = 60.0
@@ -108,7 +109,17 @@ def resolve(value_from: str, secret: Callable[[str], str], where: str) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def program(container: Container, state: State) -> Program:
+def role(settings: Settings) -> dict[str, str]:
+    """What ECS gives every container beside its definition: credentials; and where this AWS is."""
+    assert settings.endpoint_url is not None
+    return {
+        "AWS_ENDPOINT_URL": settings.endpoint_url,
+        "AWS_ACCESS_KEY_ID": EMBEDDED_ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": EMBEDDED_ACCESS_KEY,
+    }
+
+
+def program(container: Container, settings: Settings, state: State) -> Program:
     """How a container is run as a process. Raises EmbeddedError when its definition names no port."""
     try:
         port = int(container.environment[contract.PORT])
@@ -131,6 +142,7 @@ def program(container: Container, state: State) -> Program:
             "LANG": "C.UTF-8",
             "TMPDIR": str(state.temporary),
             "PYTHONUNBUFFERED": "1",
+            **role(settings),
             **container.environment,
         },
         ready=ready,

@@ -49,6 +49,7 @@ from starlette.routing import Mount, Route
 from zedi import contract, schema
 from zedi.notes import pages
 from zedi.realtime.access import TokenError, TokenVerifier, User
+from zedi.realtime.archive import Archive, ArchiveError, Place
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a request's body."""
@@ -63,6 +64,7 @@ log = logging.getLogger(__name__)
 EVERYBODY: Final = "everybody"
 """Instead of a person's id: all who are signed in."""
 _REMEMBERED: Final = 10_000
+_LATER: Final = {"Retry-After": "2"}
 
 Found = TypeVar("Found")
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -83,12 +85,20 @@ class Api:
     """The handlers, over one pool of connections and one verifier of tokens."""
 
     def __init__(
-        self, pool: asyncpg.Pool, verifier: TokenVerifier, access_changed: Callable[[UUID], None]
+        self,
+        pool: asyncpg.Pool,
+        verifier: TokenVerifier,
+        access_changed: Callable[[UUID], None],
+        archive: Archive,
+        archive_days: int,
     ) -> None:
-        """`access_changed` is told of every page whose readers may have become others. It does not wait."""
+        """`access_changed` is told of every page whose readers may have become others. It does not wait.
+        `archive` has the versions that left the database, for `archive_days` (0: for ever)."""
         self._pool = pool
         self._verifier = verifier
         self._access_changed = access_changed
+        self._archive = archive
+        self._archive_days = archive_days
         self._has_answered = False
         self._remembered: dict[str, pages.Person] = {}
 
@@ -217,7 +227,7 @@ class Api:
         page = _page_id(request)
         async with self._connection() as connection:
             _found(await pages.get_page(connection, user.sub, page))
-            found = await pages.list_versions(connection, page)
+            found = await pages.list_versions(connection, page, self._archive_days)
         return JSONResponse(
             {
                 "versions": [
@@ -233,11 +243,14 @@ class Api:
         number: int = request.path_params["version"]
         async with self._connection() as connection:
             _found(await pages.get_page(connection, user.sub, page))
-            update = await pages.get_version(connection, page, number) if number <= _MOST else None
-        if update is None:
+            found = await pages.get_version(connection, page, min(number, _MOST), self._archive_days)
+        if isinstance(found, Place):
+            found = await _archived(self._archive, found)
+        if found is None:
             raise ApiError(404, "not_found", "There is no such version.")
         # A number always stands for the same text; but whose eyes it is for may change.
         headers = {"Cache-Control": "private, no-store"}
+        update = pages.version_update(found)
         return Response(update, media_type="application/octet-stream", headers=headers)
 
     async def _user(self, request: Request) -> User:
@@ -267,6 +280,19 @@ class Api:
     async def _connection(self) -> AsyncIterator[pages.Connection]:
         async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
             yield connection
+
+
+async def _archived(archive: Archive, place: Place) -> list[bytes] | None:
+    """A version from S3, with no connection to the database held meanwhile."""
+    try:
+        updates = await archive.read(place)
+    except ArchiveError as error:
+        log.error("%s in %s cannot be read: %s", place.key, place.bucket, error)
+        message = "This version is in an archive that does not answer. Try again in a moment."
+        raise ApiError(503, "unavailable", message) from error
+    if updates is None:
+        log.error("%s in %s is missing", place.key, place.bucket)
+    return updates
 
 
 def _json(page: pages.Page) -> dict[str, str]:
@@ -356,7 +382,7 @@ def _error(status: int, code: str, message: str, headers: dict[str, str] | None 
 
 
 async def _api_error(request: Request, error: ApiError) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: _LATER}.get(error.status)
     return _error(error.status, error.code, error.message, headers)
 
 
@@ -375,4 +401,4 @@ async def _database_error(request: Request, error: Exception) -> Response:
         raise error
     log.error("database", extra={"event": "database_error", "path": request.url.path, "error": repr(error)})
     message = "The database does not answer. Nothing was changed; try again in a moment."
-    return _error(503, "unavailable", message, {"Retry-After": "2"})
+    return _error(503, "unavailable", message, _LATER)

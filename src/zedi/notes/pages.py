@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from zedi.realtime.archive import Place
 from zedi.realtime.history import merge
 
 MAX_TITLE: Final = 200
@@ -36,6 +37,8 @@ _COLUMNS: Final = """
     FROM pages p LEFT JOIN documents d ON d.name = p.id::text
     WHERE page_role(p, $1) IS NOT NULL
 """
+
+_NOT_EXPIRED: Final = "($2::int = 0 OR moved_at >= now() - $2 * interval '1 day')"
 
 Role = Literal["owner", "edit", "view"]
 MemberRole = Literal["edit", "view"]
@@ -65,7 +68,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Version:
-    """A page's text at a moment: a snapshot that the realtime service has kept."""
+    """A page's text at a moment: a snapshot that the realtime service has kept, in the database or in S3."""
 
     number: int
     """Of the last update that it holds."""
@@ -240,24 +243,49 @@ async def remember(connection: Connection, person: Person) -> None:
     )
 
 
-async def list_versions(connection: Connection, page: UUID) -> list[Version]:
-    """The versions of `page` that there are, the newest first; as few as the service keeps."""
+async def list_versions(connection: Connection, page: UUID, archive_days: int) -> list[Version]:
+    """The versions of `page` that there are, the newest first; as few as the service keeps.
+
+    Those in S3 are there for `archive_days` (0: for ever); S3 deletes them some time later.
+    """
     rows = await connection.fetch(
-        "SELECT seq AS number, made_at, size FROM snapshots WHERE document = $1 ORDER BY seq DESC", str(page)
+        f"""
+        SELECT seq AS number, made_at, size FROM snapshots WHERE document = $1
+        UNION ALL SELECT seq, made_at, size FROM archived_versions WHERE document = $1 AND {_NOT_EXPIRED}
+        ORDER BY number DESC
+        """,
+        str(page),
+        archive_days,
     )
     return [Version(**row) for row in rows]
 
 
-async def get_version(connection: Connection, page: UUID, number: int) -> bytes | None:
-    """The text of `page` in version `number`, as one Yjs update; None when there is no such version."""
+async def get_version(
+    connection: Connection, page: UUID, number: int, archive_days: int
+) -> list[bytes] | Place | None:
+    """What `page` says in version `number`, as Yjs updates, or where in S3 they are; None when there is no
+    such version."""
+    # One statement: it may be moving at this moment.
     row = await connection.fetchrow(
-        "SELECT data, pending FROM snapshots WHERE document = $1 AND seq = $2", str(page), number
+        f"""
+        SELECT data, pending, NULL AS bucket, NULL AS key FROM snapshots WHERE document = $1 AND seq = $3
+        UNION ALL
+        SELECT NULL, NULL, bucket, key FROM archived_versions
+        WHERE document = $1 AND seq = $3 AND {_NOT_EXPIRED}
+        """,
+        str(page),
+        archive_days,
+        number,
     )
     if row is None:
         return None
-    data: bytes = row["data"]
+    return Place(row["bucket"], row["key"]) if row["data"] is None else [row["data"], *row["pending"]]
+
+
+def version_update(updates: list[bytes]) -> bytes:
+    """A version as one Yjs update."""
     # What waited for a predecessor then could not be seen then; without it the version is still whole.
-    return merge([data, *row["pending"]]) or data
+    return merge(updates) or updates[0]
 
 
 async def _may(connection: Connection, sub: str, page: UUID, needs: Role) -> bool:

@@ -23,6 +23,7 @@ from zedi import contract
 from zedi.notes.api import Api
 from zedi.realtime import fanout
 from zedi.realtime.access import TokenVerifier
+from zedi.realtime.archive import Archive
 from zedi.realtime.config import Config
 from zedi.realtime.log import Log, LogHandler
 from zedi.schema import migrate
@@ -54,9 +55,12 @@ async def serve(config: Config) -> None:
             migrating.cancel()
             await asyncio.gather(migrating, return_exceptions=True)
             await announcer.close()
+            archive.close()
 
+    archive = Archive(config.keeping.region)
     announcer = Announcer(config.redis_url, log)
-    application = Api(pool, TokenVerifier(config), announcer.access_changed).application(lifespan)
+    api = Api(pool, TokenVerifier(config), announcer.access_changed, archive, config.keeping.bucket_days)
+    application = api.application(lifespan)
     server = uvicorn.Server(
         uvicorn.Config(
             RequestLog(application, log),

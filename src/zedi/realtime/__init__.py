@@ -10,6 +10,7 @@
     compaction what a document's updates say as one snapshot; a process of its own
     compactor  when a document is compacted; starts and ends that process
     fanout     numbered publish and subscribe between tasks; Redis
+    archive    versions of pages that left the database; S3
     access     tokens (Cognito's keys given or fetched, cached by key ID) and who may open a page
     server     sockets, health, signals, drain
     strangers  bounds what sockets without a good token may make us keep

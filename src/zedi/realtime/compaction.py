@@ -2,7 +2,8 @@
 
 `python -m zedi.realtime.compaction` is a process of its own (see compactor): every call of pycrdt holds the
 interpreter, and applying a long document takes seconds. It reads jobs from standard input and answers each
-on standard output, one JSON object a line.
+on standard output, one JSON object a line: {"document", "least"} is answered with an Answer, {} (move
+versions to S3) with a Moved.
 
 A snapshot is made by applying everything to a Doc (20,000 one-character updates: 0.08 s, where merging them
 takes 1.4 s) and encoding that. A Doc does not tell all that waits for a predecessor, structs and deletions
@@ -13,8 +14,11 @@ All of it happens in one transaction under the document's row in `compactions`. 
 leaves the document to its holder, and a process that dies has changed nothing. Correctness depends on
 neither: a snapshot says what the updates up to its number say, whoever made it.
 
-Older snapshots stay as versions of the page, thinned out: at most KEPT_VERSIONS, VERSION_SECONDS apart, for
-VERSION_DAYS. What goes is an old state; nothing of the present one is only there.
+Older snapshots stay as versions of the page, thinned out (`config.Keeping`). Those that are too many or too
+old move to S3, by jobs of their own: the object is put first, under a name that is always the same, then one
+transaction writes where it is and deletes the snapshot. A process killed at any moment leaves the version in
+the database, at most with a copy of it in S3 that the next one replaces. While S3 is away they stay in the
+database. Without a bucket they are deleted: an old state; nothing of the present one is only there.
 
 The updates that a snapshot covers stay for KEPT_SECONDS: during a deploy tasks of the release before may
 still run, which know nothing of snapshots and read every document from number 1 on.
@@ -23,11 +27,13 @@ still run, which know nothing of snapshots and read every document from number 1
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -35,17 +41,17 @@ import asyncpg
 import pycrdt
 
 from zedi.realtime import wire
-from zedi.realtime.config import Config, parse
+from zedi.realtime.archive import Archive, ArchiveError, place_of
+from zedi.realtime.config import Config, Keeping, parse
 from zedi.realtime.history import Ranges, Snapshot, deletions_of, difference
 from zedi.realtime.journal import AWAY, READ, SNAPSHOT
 
 KEPT_SECONDS: Final = 24 * 3600.0
 """How long updates outlive the snapshot that covers them; longer than any deploy."""
-VERSION_SECONDS: Final = 600.0
-"""Between two versions that are kept; a snapshot that follows one sooner gives way to the next snapshot."""
-KEPT_VERSIONS: Final = 30
-"""Of each document, beside the newest snapshot; the oldest go first."""
-VERSION_DAYS: Final = 90
+_MOVED_VERSIONS: Final = 10
+"""Of one job; the rest is another's."""
+_MOVING: Final = 0x7A656D76
+"""The advisory lock of whoever moves versions to S3, so that two tasks do not both carry the same."""
 _PRUNED_DOCUMENTS: Final = 10
 """So many documents lose their old updates after each job."""
 _PRUNED_UPDATES: Final = 10_000
@@ -86,10 +92,26 @@ class Answer:
     pending: int = 0
     """Updates in it that wait for a predecessor."""
     versions: int = 0
-    """Older snapshots that were deleted: too many, too old, or too soon after the one before."""
+    """Older snapshots that were deleted: too soon after the one before; without a bucket also what is too
+    many or too old."""
+    outgoing: bool = False
+    """Whether there are versions, of any document, that are to move to S3."""
     pruned: int = 0
     """Rows of any document that were deleted, their time being over."""
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What became of a job that moves versions to S3."""
+
+    versions: int = 0
+    size: int = 0
+    """Their bytes."""
+    more: bool = False
+    """Whether there are others."""
+    reason: str = ""
+    """Why it ended before its time. They stay where they are."""
 
 
 def compact(updates: list[bytes]) -> Compacted:
@@ -178,7 +200,9 @@ def _covers(snapshot: Snapshot, deletions: Ranges, update: bytes) -> bool:
 # -- in the database -----------------------------------------------------------------------------------------
 
 
-async def compact_document(connection: asyncpg.Connection, document: str, least: int) -> Answer:
+async def compact_document(
+    connection: asyncpg.Connection, document: str, least: int, keeping: Keeping
+) -> Answer:
     """Makes a snapshot of `document` if there are `least` updates above the newest one.
 
     Raises wire.WireError when it cannot be made, and what asyncpg raises; nothing has changed then.
@@ -208,7 +232,7 @@ async def compact_document(connection: asyncpg.Connection, document: str, least:
             made.snapshot.deletions,
             made.size,
         )
-        dropped = await _thin(connection, document, base, last)
+        dropped = await _thin(connection, document, base, last, keeping)
         # Where a deletion is planned already the rest waits for the one after it.
         await connection.execute(
             "UPDATE compactions SET prune_seq = $2, prune_at = now() + $3 * interval '1 second'"
@@ -229,27 +253,41 @@ async def compact_document(connection: asyncpg.Connection, document: str, least:
     )
 
 
-async def _thin(connection: asyncpg.Connection, document: str, base: int, last: int) -> int:
-    """Deletes the snapshots that are not to stay as versions, now that `last` follows `base`; how many."""
+async def _thin(connection: asyncpg.Connection, document: str, base: int, last: int, keeping: Keeping) -> int:
+    """Deletes the snapshots that are not to stay as versions, now that `last` follows `base`; how many.
+
+    Where there is a bucket, those that are to go there are only marked.
+    """
     result = await connection.execute(
         """
-        DELETE FROM snapshots AS old WHERE document = $1 AND seq < $3 AND (
-            made_at < now() - $6 * interval '1 day'
-            OR seq NOT IN (SELECT seq FROM snapshots WHERE document = $1 ORDER BY seq DESC LIMIT $5)
-            OR seq = $2 AND EXISTS (
-                SELECT FROM snapshots WHERE document = $1 AND seq < $2
-                AND made_at > old.made_at - $4 * interval '1 second'
-            )
+        DELETE FROM snapshots AS old WHERE document = $1 AND seq = $2 AND seq < $3 AND EXISTS (
+            SELECT FROM (
+                SELECT seq, made_at FROM snapshots WHERE document = $1
+                UNION ALL SELECT seq, made_at FROM archived_versions WHERE document = $1
+            ) AS before
+            WHERE before.seq < $2 AND before.made_at > old.made_at - $4 * interval '1 minute'
         )
         """,
         document,
         base,
         last,
-        VERSION_SECONDS,
-        KEPT_VERSIONS + 1,
-        VERSION_DAYS,
+        keeping.minutes,
     )
-    return int(result.rpartition(" ")[2])
+    deleted = int(result.rpartition(" ")[2])
+    mark = "UPDATE snapshots SET outgoing = true WHERE NOT outgoing"
+    result = await connection.execute(
+        f"""
+        {mark if keeping.bucket else "DELETE FROM snapshots WHERE true"} AND document = $1 AND seq < $2 AND (
+            made_at < now() - $4 * interval '1 day'
+            OR seq NOT IN (SELECT seq FROM snapshots WHERE document = $1 ORDER BY seq DESC LIMIT $3)
+        )
+        """,
+        document,
+        last,
+        keeping.versions + 1,
+        keeping.days,
+    )
+    return deleted if keeping.bucket else deleted + int(result.rpartition(" ")[2])
 
 
 async def _read(connection: asyncpg.Connection, document: str) -> tuple[int, list[bytes], int]:
@@ -299,23 +337,85 @@ async def prune(connection: asyncpg.Connection) -> int:
     return deleted
 
 
+async def move(connection: asyncpg.Connection, archive: Archive, keeping: Keeping) -> Moved:
+    """Moves versions that are to leave the database to S3, a few. Raises what asyncpg raises."""
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _MOVING):
+        return Moved()
+    if keeping.bucket_days:
+        # Hidden already (notes.pages); the objects are S3's to delete.
+        await connection.execute(
+            "DELETE FROM archived_versions WHERE moved_at < now() - $1 * interval '1 day'",
+            keeping.bucket_days,
+        )
+    versions = size = 0
+    while True:
+        row = await connection.fetchrow(
+            "SELECT document, seq, data, pending, size, made_at, now() AS moved_at FROM snapshots"
+            " WHERE outgoing ORDER BY made_at LIMIT 1"
+        )
+        if row is None or versions == _MOVED_VERSIONS:
+            return Moved(versions, size, row is not None)
+        place = place_of(keeping.bucket, row["document"], row["seq"])
+        try:
+            await asyncio.to_thread(archive.put, place, [row["data"], *row["pending"]])
+        except ArchiveError as error:
+            return Moved(versions, size, True, str(error))
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO archived_versions (document, seq, bucket, key, size, made_at, moved_at)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (document, seq) DO UPDATE"
+                " SET bucket = excluded.bucket, key = excluded.key, moved_at = excluded.moved_at",
+                row["document"],
+                row["seq"],
+                place.bucket,
+                place.key,
+                row["size"],
+                row["made_at"],
+                row["moved_at"],
+            )
+            await connection.execute(
+                "DELETE FROM snapshots WHERE document = $1 AND seq = $2", row["document"], row["seq"]
+            )
+        versions += 1
+        size += row["size"]
+
+
 # -- the process ---------------------------------------------------------------------------------------------
 
 
 async def work(config: Config, document: str, least: int) -> Answer:
     """One job, with a connection that ends with it: an idle one keeps a database awake that could sleep."""
     try:
-        options = {**config.database.options(), "command_timeout": _STATEMENT_SECONDS}
-        connection = await asyncpg.connect(**options)
-        try:
-            answer = await compact_document(connection, document, least)
-            return dataclasses.replace(answer, pruned=await prune(connection))
-        finally:
-            await connection.close(timeout=5)
+        async with _connected(config) as connection:
+            answer = await compact_document(connection, document, least, config.keeping)
+            pruned = await prune(connection)
+            outgoing = bool(config.keeping.bucket) and await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM snapshots WHERE outgoing)"
+            )
+            return dataclasses.replace(answer, pruned=pruned, outgoing=outgoing)
     except wire.WireError as error:
         return Answer(document, "failed", reason=str(error))
     except AWAY as error:
         return Answer(document, "away", reason=f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+async def work_on_archive(config: Config, archive: Archive) -> Moved:
+    """The other job."""
+    try:
+        async with _connected(config) as connection:
+            return await move(connection, archive, config.keeping)
+    except AWAY as error:
+        return Moved(more=True, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+@contextlib.asynccontextmanager
+async def _connected(config: Config) -> AsyncIterator[asyncpg.Connection]:
+    options = {**config.database.options(), "command_timeout": _STATEMENT_SECONDS}
+    connection = await asyncpg.connect(**options)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
 
 
 def main() -> int:
@@ -327,9 +427,14 @@ def main() -> int:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("1000")
     config = parse(os.environ)
+    archive = Archive(config.keeping.region)
     for line in sys.stdin:
-        job = json.loads(line)
-        answer = asyncio.run(work(config, job["document"], job["least"]))
+        answer: Answer | Moved
+        match json.loads(line):
+            case {"document": document, "least": least}:
+                answer = asyncio.run(work(config, document, least))
+            case _:
+                answer = asyncio.run(work_on_archive(config, archive))
         print(json.dumps(dataclasses.asdict(answer)), flush=True)
     return 0
 

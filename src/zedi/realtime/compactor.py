@@ -3,6 +3,9 @@
 The process is there while there is work and a little longer; an idle service has none. It may end at any
 moment, by a signal, for lack of memory, in a crash of pycrdt: the document that it had is then left alone for
 as long as this task lives, and the next one gets a new process.
+
+While there are versions of pages that are to move to S3 it is given that to do, between documents. When S3 is
+away that is said once; it is tried again after a pause, when a document has been compacted.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ TAIL_SHARE: Final = 4
 """... and have a fourth of its bytes, or are ten times as many: a long page is not rewritten all the time."""
 LEAST_SECONDS: Final = 60.0
 """Between two snapshots of one document that this task asks for."""
+MOVE_PAUSE_SECONDS: Final = 60.0
+"""How long versions are not moved after S3 was found to be away."""
+_MOVE_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 20.0
 _JOB_SECONDS: Final = 600.0
 _END_SECONDS: Final = 2.0
@@ -69,6 +75,10 @@ class Compactor:
         """When each document was last given to the process, the latest at the end."""
         self._alone: set[str] = set()
         """Documents that cannot be compacted."""
+        self._outgoing = False
+        """Whether there are versions to move."""
+        self._move_after = 0.0
+        self._archive_away = False
 
     def ask(self, document: str, least: int) -> None:
         """Has `document` compacted, not too often, if there are `least` updates above its snapshot."""
@@ -82,9 +92,12 @@ class Compactor:
         """Does the jobs, until it is cancelled."""
         try:
             while True:
-                while self._jobs:
-                    document = next(iter(self._jobs))
-                    await self._do(document, self._jobs.pop(document))
+                while self._jobs or self._outgoing:
+                    if self._jobs:
+                        document = next(iter(self._jobs))
+                        await self._do(document, self._jobs.pop(document))
+                    else:
+                        await self._move()
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(_IDLE_SECONDS if self._process else None):
@@ -102,7 +115,7 @@ class Compactor:
         began = time.monotonic()
         try:
             async with asyncio.timeout(_JOB_SECONDS):
-                answer = await self._answer(document, least)
+                answer = await self._answer({"document": document, "least": least})
         except (TimeoutError, EOFError, ValueError) as error:
             status = await self._end()
             self._leave_alone(document, f"{str(error) or type(error).__name__}; status {status}")
@@ -112,6 +125,7 @@ class Compactor:
             await self._end()
             self._log.event("compaction", level="warning", document=document, reason=str(error))
             return
+        self._outgoing = answer.pop("outgoing", False) and began >= self._move_after
         match answer.pop("status"):
             case "compacted":
                 took = round(time.monotonic() - began, 3)
@@ -124,18 +138,42 @@ class Compactor:
             case "away":
                 self._log.event("compaction", level="warning", document=document, reason=answer["reason"])
 
+    async def _move(self) -> None:
+        """Has some versions moved. A process that takes too long is killed: that is safe at any moment."""
+        self._outgoing = False
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_MOVE_SECONDS):
+                answer = await self._answer({})
+        except (TimeoutError, EOFError, ValueError, OSError) as error:
+            status = await self._end(0)
+            answer = {"versions": 0, "reason": f"{str(error) or type(error).__name__}; status {status}"}
+        if answer["versions"]:
+            took = round(time.monotonic() - began, 3)
+            self._log.event("versions_moved", versions=answer["versions"], size=answer["size"], duration=took)
+        if answer["reason"]:
+            self._move_after = time.monotonic() + MOVE_PAUSE_SECONDS
+            if not self._archive_away:
+                self._log.event("archive_away", level="warning", reason=answer["reason"])
+            self._archive_away = True
+            return
+        if self._archive_away and answer["versions"]:
+            self._log.event("archive_ready")
+            self._archive_away = False
+        self._outgoing = answer["more"]
+
     def _leave_alone(self, document: str, reason: str) -> None:
         self._alone.add(document)
         self._log.event("left_uncompacted", level="error", document=document, reason=reason)
 
-    async def _answer(self, document: str, least: int) -> dict[str, Any]:
+    async def _answer(self, job: dict[str, object]) -> dict[str, Any]:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, env=dict(self._environ), stdin=PIPE, stdout=PIPE
             )
         process = self._process
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps({"document": document, "least": least}).encode() + b"\n")
+        process.stdin.write(json.dumps(job).encode() + b"\n")
         await process.stdin.drain()
         line = await process.stdout.readline()
         if not line.endswith(b"\n"):

@@ -69,6 +69,24 @@ def _encrypted() -> ssl.SSLContext:
 
 
 @dataclass(frozen=True)
+class Keeping:
+    """What becomes of a page's older versions."""
+
+    versions: int
+    """So many stay in the database, beside the newest snapshot ..."""
+    days: int
+    """... for so long ..."""
+    minutes: int
+    """... so far apart."""
+    bucket: str
+    """Where they go from there. Empty: nowhere, they are deleted."""
+    bucket_days: int
+    """How long they stay there; 0: for ever."""
+    region: str
+    """The bucket's."""
+
+
+@dataclass(frozen=True)
 class Config:
     """One task's environment. Times are seconds."""
 
@@ -85,6 +103,7 @@ class Config:
     cognito_jwks_url: str
     ping_interval: float
     drain_seconds: float
+    keeping: Keeping
 
 
 def parse(environ: Mapping[str, str]) -> Config:
@@ -98,7 +117,7 @@ def parse(environ: Mapping[str, str]) -> Config:
     config = Config(
         environment=reader.text(contract.ENVIRONMENT, "the environment's name, e.g. dev"),
         bind_address=reader.text(contract.BIND_ADDRESS, "an address to listen on, e.g. 0.0.0.0"),
-        port=int(reader.number(contract.PORT, 0, 65535, whole=True)),
+        port=reader.whole(contract.PORT, 0, 65535),
         database=reader.database(cast(Tls, tls)),
         redis_url=reader.url(contract.REDIS_URL, ("redis", "rediss")),
         cognito_issuer=reader.url(contract.COGNITO_ISSUER, ("https", "http")),
@@ -107,6 +126,14 @@ def parse(environ: Mapping[str, str]) -> Config:
         cognito_jwks_url=reader.url(contract.COGNITO_JWKS_URL, ("https", "http"), optional=True),
         ping_interval=reader.number(contract.PING_INTERVAL, 1, 3600),
         drain_seconds=reader.number(contract.DRAIN_SECONDS, 0, 3600),
+        keeping=Keeping(
+            versions=reader.whole(contract.HISTORY_VERSIONS, 0, 1000),
+            days=reader.whole(contract.HISTORY_DAYS, 1, 3650),
+            minutes=reader.whole(contract.HISTORY_MINUTES, 0, 7 * 24 * 60),
+            bucket=environ.get(contract.HISTORY_BUCKET, ""),
+            bucket_days=reader.whole(contract.HISTORY_BUCKET_DAYS, 0, 36500),
+            region=reader.text(contract.REGION, "a region, e.g. ap-northeast-1"),
+        ),
     )
     if not (environ.get(contract.COGNITO_JWKS) or environ.get(contract.COGNITO_JWKS_URL)):
         reader.wrong(
@@ -162,6 +189,9 @@ class _Reader:
         if not low <= number <= high:
             self.wrong(name, f"is {value}", expected)
         return number
+
+    def whole(self, name: str, low: int, high: int) -> int:
+        return int(self.number(name, low, high, whole=True))
 
     def url(self, name: str, schemes: tuple[str, ...], *, optional: bool = False) -> str:
         value = self._environ.get(name, "")
