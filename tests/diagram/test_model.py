@@ -29,6 +29,7 @@ def test_all_of_dev(inventory_of: Make) -> None:
         ("tasks", "database"): ":5432",
         ("tasks", "cache"): ":6379",
         ("tasks", "endpoints"): ":443",
+        ("endpoints", "history"): "",
         ("endpoints", "repository"): "",
         ("endpoints", "secret"): "",
         ("endpoints", "logs"): "",

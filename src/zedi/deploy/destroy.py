@@ -79,6 +79,8 @@ class Resource:
     @property
     def why_kept(self) -> str:
         """The key of the settings, or the template's own word."""
+        if self.logical_id == "HistoryBucket":
+            return "database.deletion_protection"
         return _WHY.get(self.type, f"DeletionPolicy {self.policy}")
 
 

@@ -89,7 +89,6 @@ WAYS_OUT: Final = ("endpoints", "nat", "gateway")
 
 _OWNERS: Final = {
     "AWS::CloudFront::Distribution": "cdn",
-    "AWS::S3::Bucket": "bucket",
     "AWS::Cognito::UserPool": "pool",
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "balancer",
     "AWS::ElasticLoadBalancingV2::TargetGroup": "balancer",
@@ -105,6 +104,16 @@ _OWNERS: Final = {
     "AWS::SNS::Topic": "topic",
 }
 """The box that a resource's references count for, by its type. A security group is whose it is used by."""
+
+
+_BUCKETS: Final = {"cdn": "bucket", "realtime": "history"}
+"""The same of buckets, by their phase."""
+
+
+def _owner(resource: Resource) -> str | None:
+    if resource.type == "AWS::S3::Bucket":
+        return _BUCKETS.get(resource.phase)
+    return _OWNERS.get(resource.type)
 
 
 def diagram(inventory: Inventory, language: Language = "en") -> Diagram:
@@ -153,13 +162,15 @@ class _Reader:
         if cdn := self._one("AWS::CloudFront::Distribution"):
             url = self._output("cdn", "FrontendUrl")
             yield self._node("cdn", "edge", "web", "CloudFront", cdn, url)
-        if bucket := self._one("AWS::S3::Bucket"):
+        if bucket := self._bucket("bucket"):
             versioned = word["versioned"] if bucket.get("VersioningConfiguration") else ""
             yield self._node("bucket", "edge", "web", f"S3 · {word['front_end']}", bucket, versioned)
         if pool := self._one("AWS::Cognito::UserPool"):
             mfa = word.get(f"mfa_{pool.get('MfaConfiguration')}", "")
             yield self._node("pool", "edge", "identity", f"Cognito · {word['sign_in']}", pool, mfa)
         yield from self._in_the_vpc()
+        if history := self._bucket("history"):
+            yield self._node("history", "services", "data", f"S3 · {word['history']}", history)
         if repository := self._one("AWS::ECR::Repository"):
             yield self._node("repository", "services", "compute", f"ECR · {word['images']}", repository)
         if secret := self._one("AWS::SecretsManager::Secret"):
@@ -318,7 +329,7 @@ class _Reader:
         out = next((each for each in WAYS_OUT if each in here), None)
         if out is not None and "tasks" in here:
             yield "tasks", out, ":443"
-            for end in ("repository", "secret", "logs"):
+            for end in ("history", "repository", "secret", "logs"):
                 if end in here and (end == "repository" or ("tasks", end) in self._references):
                     yield out, end, ""
 
@@ -345,7 +356,7 @@ class _Reader:
     def _owners(self, resource: Resource) -> tuple[str, ...]:
         if resource.type == _GROUP:
             return self._groups.get((resource.phase, resource.title), ())
-        owner = _OWNERS.get(resource.type)
+        owner = _owner(resource)
         return (owner,) if owner else ()
 
     @cached_property
@@ -353,7 +364,7 @@ class _Reader:
         """Whose security group each is."""
         found: dict[tuple[str, str], tuple[str, ...]] = {}
         for resource in self._subject.resources:
-            owner = _OWNERS.get(resource.type)
+            owner = _owner(resource)
             if owner is None:
                 continue
             for target in self._targets(resource.phase, resource.properties):
@@ -378,6 +389,10 @@ class _Reader:
 
     def _one(self, type: str) -> Resource | None:
         return next(iter(self._subject.of_type(type)), None)
+
+    def _bucket(self, owner: str) -> Resource | None:
+        buckets = self._subject.of_type("AWS::S3::Bucket")
+        return next((each for each in buckets if _owner(each) == owner), None)
 
     def _id(self, resource: Resource) -> str:
         return self._inventory.phase(resource.phase).physical_id(resource.title)

@@ -30,20 +30,15 @@ from troposphere.cloudfront import (
 )
 from troposphere.s3 import (
     Bucket,
-    BucketEncryption,
     BucketPolicy,
     LifecycleConfiguration,
     LifecycleRule,
     NoncurrentVersionExpiration,
-    OwnershipControls,
-    OwnershipControlsRule,
-    PublicAccessBlockConfiguration,
-    ServerSideEncryptionByDefault,
-    ServerSideEncryptionRule,
     VersioningConfiguration,
 )
 
 from zedi import contract
+from zedi.phases.buckets import private_bucket
 from zedi.phases.tags import tags
 from zedi.settings import Settings
 
@@ -103,31 +98,7 @@ def _websocket(url: str) -> str:
 
 
 def _bucket(template: Template, settings: Settings) -> Bucket:
-    name = f"{settings.prefix}-frontend-${{AWS::AccountId}}"
-    kept = "Retain" if settings.cdn.versioned else "Delete"
-    bucket = Bucket(
-        "FrontendBucket",
-        DeletionPolicy=kept,
-        UpdateReplacePolicy=kept,
-        BucketName=Sub(name),
-        PublicAccessBlockConfiguration=PublicAccessBlockConfiguration(
-            BlockPublicAcls=True,
-            BlockPublicPolicy=True,
-            IgnorePublicAcls=True,
-            RestrictPublicBuckets=True,
-        ),
-        OwnershipControls=OwnershipControls(
-            Rules=[OwnershipControlsRule(ObjectOwnership="BucketOwnerEnforced")]
-        ),
-        BucketEncryption=BucketEncryption(
-            ServerSideEncryptionConfiguration=[
-                ServerSideEncryptionRule(
-                    ServerSideEncryptionByDefault=ServerSideEncryptionByDefault(SSEAlgorithm="AES256")
-                )
-            ]
-        ),
-        Tags=tags(settings, f"{settings.prefix}-frontend"),
-    )
+    bucket = private_bucket(settings, "FrontendBucket", "frontend", kept=settings.cdn.versioned)
     if settings.cdn.versioned:
         bucket.VersioningConfiguration = VersioningConfiguration(Status="Enabled")
         bucket.LifecycleConfiguration = LifecycleConfiguration(

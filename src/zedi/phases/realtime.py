@@ -1,4 +1,5 @@
-"""Phase 5: the service: its image's repository, its tasks on Fargate, and the load balancer before them.
+"""Phase 5: the service: its image's repository, its tasks on Fargate, the load balancer before them, and the
+bucket for the versions of pages that leave the database.
 
 One task runs two containers of one image: the realtime service, which the load balancer reaches by
 default, and the HTTP API under /api. Both read their environment under the names of `contract`.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from troposphere import Equals, GetAtt, If, Join, Output, Parameter, Ref, Template
+from troposphere import Equals, GetAtt, If, Join, Output, Parameter, Ref, Sub, Template
 from troposphere.applicationautoscaling import (
     CustomizedMetricSpecification,
     MetricDimension,
@@ -53,9 +54,11 @@ from troposphere.elasticloadbalancingv2 import (
     TargetGroupAttribute,
 )
 from troposphere.logs import LogGroup
+from troposphere.s3 import Bucket, BucketPolicy, LifecycleConfiguration, LifecycleRule
 
 from zedi import contract
 from zedi.phases import DEPLOYED_TAG
+from zedi.phases.buckets import private_bucket
 from zedi.phases.logs import log_group
 from zedi.phases.tags import tags
 from zedi.settings import Settings
@@ -90,6 +93,7 @@ def build(settings: Settings) -> Template:
         template.add_parameter(Parameter(name, Type=kind))
 
     repository = _repository(template, settings)
+    history = _history(template, settings) if settings.history.bucket else None
     load_balancer, realtime, api, listeners = _load_balancer(template, settings)
     cluster = template.add_resource(
         Cluster(
@@ -107,7 +111,7 @@ def build(settings: Settings) -> Template:
             DependsOn=listeners,
             ServiceName=f"{settings.prefix}-realtime",
             Cluster=Ref(cluster),
-            TaskDefinition=Ref(_task(template, settings)),
+            TaskDefinition=Ref(_task(template, settings, history)),
             DesiredCount=Ref("TaskCount"),
             CapacityProviderStrategy=_capacity(settings),
             # A new task is healthy before an old one goes, also where there is only one.
@@ -148,6 +152,11 @@ def build(settings: Settings) -> Template:
         ("AlbDnsName", GetAtt(load_balancer, "DNSName"), "The load balancer"),
         ("EcrRepositoryUrl", GetAtt(repository, "RepositoryUri"), "Where the service's image is pushed"),
         ("EcsClusterName", Ref(cluster), "The cluster"),
+        *(
+            [("HistoryBucket", Ref(history), "Where versions of pages go from the database")]
+            if history
+            else []
+        ),
         ("EcsServiceName", GetAtt(service, "Name"), "The service"),
         ("AlbFullName", GetAtt(load_balancer, "LoadBalancerFullName"), "The load balancer, to CloudWatch"),
         (
@@ -212,7 +221,43 @@ def _capacity(settings: Settings) -> list[CapacityProviderStrategyItem]:
     return [CapacityProviderStrategyItem(CapacityProvider="FARGATE", Base=base, Weight=0), spot]
 
 
-def _task(template: Template, settings: Settings) -> TaskDefinition:
+def _history(template: Template, settings: Settings) -> Bucket:
+    """Where versions go that leave the database. They cannot be made again: where the database is protected,
+    they are too."""
+    bucket = private_bucket(settings, "HistoryBucket", "history", kept=settings.database.deletion_protection)
+    if settings.history.bucket_days:
+        bucket.LifecycleConfiguration = LifecycleConfiguration(
+            Rules=[
+                LifecycleRule(
+                    Id="expire-versions", Status="Enabled", ExpirationInDays=settings.history.bucket_days
+                )
+            ]
+        )
+    template.add_resource(bucket)
+    arn = f"${{{bucket.title}.Arn}}"
+    template.add_resource(
+        BucketPolicy(
+            "HistoryBucketPolicy",
+            Bucket=Ref(bucket),
+            PolicyDocument={
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "OnlyEncrypted",
+                        "Effect": "Deny",
+                        "Principal": "*",
+                        "Action": "s3:*",
+                        "Resource": [Sub(arn), Sub(f"{arn}/*")],
+                        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                    }
+                ],
+            },
+        )
+    )
+    return bucket
+
+
+def _task(template: Template, settings: Settings, history: Bucket | None) -> TaskDefinition:
     realtime = settings.realtime
     name = f"{settings.prefix}-realtime"
     # The task role may write to log groups of this prefix (security.py).
@@ -232,10 +277,11 @@ def _task(template: Template, settings: Settings) -> TaskDefinition:
             ExecutionRoleArn=Ref("EcsExecutionRoleArn"),
             TaskRoleArn=Ref("EcsTaskRoleArn"),
             ContainerDefinitions=[
-                _container(
-                    settings, log, contract.REALTIME_CONTAINER, contract.REALTIME_COMMAND, realtime.port
-                ),
-                _container(settings, log, contract.API_CONTAINER, contract.API_COMMAND, realtime.api_port),
+                _container(settings, log, history, name, command, port)
+                for name, command, port in (
+                    (contract.REALTIME_CONTAINER, contract.REALTIME_COMMAND, realtime.port),
+                    (contract.API_CONTAINER, contract.API_COMMAND, realtime.api_port),
+                )
             ],
             Tags=tags(settings, name),
         )
@@ -243,7 +289,12 @@ def _task(template: Template, settings: Settings) -> TaskDefinition:
 
 
 def _container(
-    settings: Settings, log: LogGroup, name: str, command: tuple[str, ...], port: int
+    settings: Settings,
+    log: LogGroup,
+    history: Bucket | None,
+    name: str,
+    command: tuple[str, ...],
+    port: int,
 ) -> ContainerDefinition:
     realtime = settings.realtime
     environment = {
@@ -258,6 +309,12 @@ def _container(
         contract.COGNITO_JWKS_URL: Ref("TokenKeysUrl"),
         contract.PING_INTERVAL: str(realtime.ping_seconds),
         contract.DRAIN_SECONDS: str(realtime.drain_seconds),
+        contract.REGION: settings.region,
+        contract.HISTORY_VERSIONS: str(settings.history.versions),
+        contract.HISTORY_DAYS: str(settings.history.days),
+        contract.HISTORY_MINUTES: str(settings.history.minutes),
+        contract.HISTORY_BUCKET: Ref(history) if history else "",
+        contract.HISTORY_BUCKET_DAYS: str(settings.history.bucket_days),
     }
     # The image has Python and no curl. urlopen raises, and so fails, on anything but a 2xx.
     health = (
