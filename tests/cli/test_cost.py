@@ -49,11 +49,11 @@ def test_dev(run: Run) -> None:
     """Totals apart, each line with quantity, unit, price and sum, the age of the prices, and the log."""
     done = run("dev")
     assert done.exit_code == 0
-    assert done.output.startswith("dev in ap-northeast-1: about $193.83 a month")
+    assert done.output.startswith("dev in ap-northeast-1: about $193.85 a month")
     assert [line.split()[:4] for line in rows(done.output, "fixed ", "assumed ", "together ")][:3] == [
         ["fixed", "181.00", "181.00", "181.00"],
-        ["assumed", "12.83", "4.95", "429.81"],
-        ["together", "193.83", "185.95", "610.81"],
+        ["assumed", "12.86", "4.98", "429.84"],
+        ["together", "193.85", "185.98", "610.84"],
     ]
     (endpoints,) = rows(done.output, "Interface endpoints")
     assert endpoints.split()[2:7] == ["fixed", "5,840", "zone-hour", "0.014", "81.76"]
@@ -86,7 +86,7 @@ def test_no_colour_but_on_a_terminal(run: Run) -> None:
 def test_lean_has_no_log(run: Run) -> None:
     """The log was about dev; Valkey's price is marked as derived."""
     output = run("lean").output
-    assert "about $68.25 a month" in output
+    assert "about $68.28 a month" in output
     assert "work log" not in output
     assert "cache.valkey.cache.t4g.micro (derived" in " ".join(output.split())
 
@@ -99,19 +99,19 @@ def test_the_embedded_environment_costs_nothing(run: Run) -> None:
 def test_compare(run: Run) -> None:
     """Another environment, line by line, the largest difference first."""
     output = run("lean", "--compare", "dev").output
-    assert "Against dev ($193.83): $125.57 less a month" in output
+    assert "Against dev ($193.85): $125.57 less a month" in output
     table = output[output.index("Against dev") :]
     assert table.index("networking/Interface endpoints") < table.index("database/Capacity, minimum")
     (row,) = rows(table, "database/Capacity, minimum")
     assert row.split()[-3:] == ["54.75", "13.20", "-41.55"]
     (together,) = rows(table, "together")
-    assert together.split() == ["together", "193.83", "68.25", "-125.57"]
+    assert together.split() == ["together", "193.85", "68.28", "-125.57"]
 
 
 def test_what_if(run: Run) -> None:
     """A change is compared with the environment as it is."""
     output = run("dev", "--what-if", "networking.egress=nat", "--what-if", "assume.log_gb=10").output
-    assert "Against dev as it is ($193.83):" in output
+    assert "Against dev as it is ($193.85):" in output
     (row,) = rows(output, "networking/NAT gateways")
     assert row.split()[-2:] == ["45.26", "+45.26"]
     assert "work log" not in output
@@ -134,7 +134,7 @@ def test_mistyped_keys(run: Run) -> None:
 def test_json(run: Run) -> None:
     """Everything that people see, as numbers; unknown is null, never 0."""
     report = json.loads(run("dev", "--json").output)
-    assert report["total"] == {"usd": 193.8252, "low": 185.9532, "high": 610.8121, "unknown": 5}
+    assert report["total"] == {"usd": 193.8549, "low": 185.9829, "high": 610.8418, "unknown": 5}
     assert report["fixed"]["usd"] == 180.999
     by_key = {f"{line['phase']}/{line['item']}": line for line in report["lines"]}
     assert by_key["networking/Interface endpoints"] == {

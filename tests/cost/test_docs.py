@@ -31,7 +31,7 @@ def test_totals(estimate_of: Callable[..., Estimate]) -> None:
     """dev, lean, and lean with the hours awake that the page names."""
     assert f"**${money(estimate_of('dev').total.usd)}**" in PAGE
     assert f"**${money(estimate_of('lean').total.usd)}**" in PAGE
-    for hours in ("279", "365", "730"):
+    for hours in ("278", "365", "730"):
         assert f"${money(estimate_of('lean', assume={'awake_hours': hours}).total.usd)}" in PAGE
 
 

@@ -34,8 +34,8 @@ def test_what_if_takes_settings_and_assumptions(dev: settings.Settings, table: P
     }
     chosen, assume = what_if(dev, changes)
     assert assume == {**assumptions.defaults(), "awake_hours": Decimal(100)}
-    # 68.254925 of lean, less 76 h x 0.5 ACU x 0.15
-    assert estimate(chosen, table, assume).total.usd == Decimal("62.554925")
+    # 68.284625 of lean, less 76 h x 0.5 ACU x 0.15
+    assert estimate(chosen, table, assume).total.usd == Decimal("62.584625")
 
 
 def test_what_if_changes_nothing_else(dev: settings.Settings) -> None:

@@ -219,7 +219,7 @@ def prod(settings: Settings) -> Settings:
 def test_prod_keeps_what_its_settings_keep(
     prod: Settings, target: Target, heard: Any, tmp_path: Path
 ) -> None:
-    """Protected it is refused with nothing touched; unprotected a snapshot, secret, pool and bucket stay."""
+    """Protected it is refused with nothing touched; unprotected a snapshot, secret, pool and buckets stay."""
     (tmp_path / "index.html").write_text("<!doctype html>", "utf-8")
     deploy(prod, target, listener=heard, web=tmp_path)
     del heard[:]
@@ -239,10 +239,11 @@ def test_prod_keeps_what_its_settings_keep(
         ("AWS::RDS::DBCluster", "snapshot", "database.final_snapshot"),
         ("AWS::SecretsManager::Secret", "retained", "database.secret_recovery_days"),
         ("AWS::S3::Bucket", "retained", "cdn.versioned"),
+        ("AWS::S3::Bucket", "retained", "database.deletion_protection"),
     }
     assert done.secrets == ((f"{prod.prefix}-db-credentials", 30),)
     secret = target.client("secretsmanager").describe_secret(SecretId=done.secrets[0][0])
     assert "DeletedDate" in secret
-    (bucket,) = [each.physical_id for each in done.kept if each.type == "AWS::S3::Bucket"]
+    (bucket,) = [each.physical_id for each in done.kept if each.why_kept == "cdn.versioned"]
     assert target.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] >= 2
     assert len(heard.of(PhaseDeleted)) == len(PHASES)

@@ -519,6 +519,12 @@ def container(name: str, module: str, port: int) -> dict[str, Any]:
         "COGNITO_JWKS_URL": ref("TokenKeysUrl"),
         "PING_INTERVAL": "25",
         "DRAIN_SECONDS": "100",
+        "AWS_REGION": REGION,
+        "HISTORY_VERSIONS": "30",
+        "HISTORY_DAYS": "90",
+        "HISTORY_MINUTES": "10",
+        "HISTORY_BUCKET": ref("HistoryBucket"),
+        "HISTORY_BUCKET_DAYS": "365",
     }
     health = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/health', timeout=4)"
     return {
@@ -552,7 +558,47 @@ def container(name: str, module: str, port: int) -> dict[str, Any]:
     }
 
 
+PRIVATE_BUCKET = {
+    "PublicAccessBlockConfiguration": {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    },
+    "BucketEncryption": {
+        "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    },
+}
+
 REALTIME = [
+    Row(
+        "realtime",
+        "AWS::S3::Bucket",
+        {"BucketName": sub(f"zedi-{{env}}-history-{ACCOUNT}")},
+        {
+            **PRIVATE_BUCKET,
+            "LifecycleConfiguration.Rules": [
+                {"Id": "expire-versions", "Status": "Enabled", "ExpirationInDays": 365}
+            ],
+        },
+    ),
+    Row(
+        "realtime",
+        "AWS::S3::BucketPolicy",
+        {"Bucket": ref("HistoryBucket")},
+        {
+            "PolicyDocument.Statement": [
+                {
+                    "Sid": "OnlyEncrypted",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "s3:*",
+                    "Resource": [sub("${HistoryBucket.Arn}"), sub("${HistoryBucket.Arn}/*")],
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                }
+            ]
+        },
+    ),
     Row(
         "realtime",
         "AWS::ECR::Repository",
@@ -723,20 +769,7 @@ CDN = [
         "cdn",
         "AWS::S3::Bucket",
         {"BucketName": sub(f"zedi-{{env}}-frontend-{ACCOUNT}")},
-        {
-            "PublicAccessBlockConfiguration": {
-                "BlockPublicAcls": True,
-                "BlockPublicPolicy": True,
-                "IgnorePublicAcls": True,
-                "RestrictPublicBuckets": True,
-            },
-            "BucketEncryption": {
-                "ServerSideEncryptionConfiguration": [
-                    {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
-                ]
-            },
-            "VersioningConfiguration": None,
-        },
+        {**PRIVATE_BUCKET, "VersioningConfiguration": None},
         prod={"VersioningConfiguration": {"Status": "Enabled"}},
     ),
     Row(
@@ -1015,6 +1048,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
         "EcrRepositoryUrl": att("Repository", "RepositoryUri"),
         "EcsClusterName": ref("Cluster"),
         "EcsServiceName": att("Service", "Name"),
+        "HistoryBucket": ref("HistoryBucket"),
     },
     "cdn": {
         "WebsocketUrl": {"Fn::Join": ["", ["wss://", att("Distribution", "DomainName"), "/realtime"]]},
@@ -1167,8 +1201,26 @@ def test_names(templates: Synthesize, environment: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "kept"),
     [
-        ("dev", {"cluster": "Delete", "secret": "Delete", "pool": "Delete", "bucket": "Delete"}),
-        ("prod", {"cluster": "Snapshot", "secret": "Retain", "pool": "Retain", "bucket": "Retain"}),
+        (
+            "dev",
+            {
+                "cluster": "Delete",
+                "secret": "Delete",
+                "pool": "Delete",
+                "bucket": "Delete",
+                "history": "Delete",
+            },
+        ),
+        (
+            "prod",
+            {
+                "cluster": "Snapshot",
+                "secret": "Retain",
+                "pool": "Retain",
+                "bucket": "Retain",
+                "history": "Retain",
+            },
+        ),
     ],
 )
 def test_what_holds_data_is_kept_where_settings_say_so(
@@ -1180,6 +1232,7 @@ def test_what_holds_data_is_kept_where_settings_say_so(
         "secret": ("database", "AWS::SecretsManager::Secret"),
         "pool": ("security", "AWS::Cognito::UserPool"),
         "bucket": ("cdn", "AWS::S3::Bucket"),
+        "history": ("realtime", "AWS::S3::Bucket"),
     }
     for holder, policy in kept.items():
         phase, kind = holders[holder]
@@ -1472,3 +1525,16 @@ def test_local_is_on_loopback(templates: Synthesize) -> None:
         "8080",
         "disable",
     )
+
+
+def test_versions_of_pages_may_stay_in_the_database(templates_of: Synthesize) -> None:
+    """Without a bucket there is none, and tasks are told so; kept for ever, nothing expires."""
+    without = templates_of("[history]\nbucket = false\nversions = 3")["realtime"]
+    assert not resources(without, "AWS::S3::Bucket", {}) and "HistoryBucket" not in without["Outputs"]
+    (task,) = resources(without, "AWS::ECS::TaskDefinition", {})
+    for each in task["Properties"]["ContainerDefinitions"]:
+        found = {variable["Name"]: variable["Value"] for variable in each["Environment"]}
+        assert (found["HISTORY_BUCKET"], found["HISTORY_VERSIONS"]) == ("", "3")
+    for_ever = templates_of("[history]\nbucket_days = 0")["realtime"]
+    (bucket,) = resources(for_ever, "AWS::S3::Bucket", {})
+    assert "LifecycleConfiguration" not in bucket["Properties"]

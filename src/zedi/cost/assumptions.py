@@ -55,6 +55,8 @@ ALL: Final = (
     _one("log_gb", "1", "GB a month that the service logs, its metrics among them"),
     _one("image_gb", "0.5", "GB of the images in the repository"),
     _one("frontend_gb", "0.02", "GB of the front end's files"),
+    _one("history_gb", "1", "GB of versions of pages in their bucket"),
+    _one("history_thousand", "1", "thousand versions of pages that move to their bucket, a month"),
     _one("spot_discount_percent", "0", "how far Fargate Spot is below the on-demand price, in percent", 70),
     _one("free_tier", "1", "1: nothing else in the account uses up AWS's free amounts; 0: all of it does", 1),
 )

@@ -578,8 +578,15 @@ def _cdn(desk: _Desk) -> Iterator[Line]:
         )
 
 
-def _bucket(desk: _Desk) -> Iterator[Line]:
+def _buckets(desk: _Desk) -> Iterator[Line]:
     for bucket in desk.deployed.of("AWS::S3::Bucket"):
+        if bucket.phase == "realtime":
+            for item, price, key in (
+                ("Versions of pages", "s3.storage", "history_gb"),
+                ("Versions of pages, moved", "s3.put", "history_thousand"),
+            ):
+                yield desk.line(bucket.phase, item, price, desk.assume[key], "assumed", f"assume.{key}")
+            continue
         yield desk.line(
             bucket.phase, "Files", "s3.storage", desk.assume["frontend_gb"], "assumed", "assume.frontend_gb"
         )
@@ -652,7 +659,7 @@ _PRICING: Final[tuple[Callable[[_Desk], Iterator[Line]], ...]] = (
     _images,
     _logs,
     _cdn,
-    _bucket,
+    _buckets,
     _alarms,
     _metrics,
     _dashboards,
