@@ -403,14 +403,19 @@ def test_a_sign_in_domain_that_is_taken(playback: Play, description: dict[str, s
 )
 def test_a_bucket_that_is_taken(playback: Play, answer: Any, whose: str) -> None:
     """S3 says no more than that it is there; our own is nothing."""
-    name = f"zedi-dev-frontend-{ACCOUNT}"
-    (finding,) = found(playback, {"s3.HeadBucket": answer})
-    assert (finding.id, finding.what) == ("Z650", f"{name} belongs to {whose}")
+    history, frontend = (f"zedi-dev-{each}-{ACCOUNT}" for each in ("history", "frontend"))
+    findings = found(playback, {"s3.HeadBucket": answer})
+    assert sorted((each.id, each.what) for each in findings) == [
+        ("Z650", f"{name} belongs to {whose}") for name in (frontend, history)
+    ]
     mine = {
         "cloudformation.DescribeStacks": stack("CREATE_COMPLETE"),
-        "cloudformation.ListStackResources": owning(name),
+        "cloudformation.ListStackResources": owning(frontend),
     }
-    assert found(playback, {"s3.HeadBucket": answer, **mine}) == []
+    (finding,) = found(playback, {"s3.HeadBucket": answer, **mine})
+    assert finding.what == f"{history} belongs to {whose}"
+    without = "[history]\nbucket = false"
+    assert found(playback, {"s3.HeadBucket": answer, **mine}, without) == []
 
 
 def test_no_credentials_are_said_once(playback: Play) -> None:
@@ -433,7 +438,7 @@ def test_a_question_that_is_refused_is_said_once(playback: Play) -> None:
     findings = found(
         playback, {**changes, "s3.HeadBucket": "403"}, 'database.engine_version = "15.4"', ("Z307",)
     )
-    assert [each.id for each in findings] == ["Z307", "Z650", "Z051"]
+    assert [each.id for each in findings] == ["Z307", "Z650", "Z650", "Z051"]
     note = findings[-1]
     assert note.severity is Severity.INFO
     assert "Z150 (DescribeAvailabilityZones: UnauthorizedOperation)" in note.what and "Z350" in note.what

@@ -164,8 +164,8 @@ _BLOCKS: Final = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "R
     "Z605",
     "bucket that can be made public",
     ERROR,
-    why="The bucket is CloudFront's alone. With a block missing, one wrong policy or ACL opens it to"
-    " everybody.",
+    why="The front end's bucket is CloudFront's alone, that of old versions the service's. With a block"
+    " missing, one wrong policy or ACL opens it to everybody.",
     fix="Set all four of PublicAccessBlockConfiguration.",
     source="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
     covers=("W9001",),
