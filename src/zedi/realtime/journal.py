@@ -232,7 +232,8 @@ class Journal:
             await self._persist(self._open)
             while True:
                 await self._next()
-                await self._persist(self._try_aside)
+                if self._aside:
+                    await self._persist(self._try_aside)
                 while self._queue:
                     batch = self._take()
                     before = await self._persist(functools.partial(self._commit, batch)) if batch else {}
@@ -244,7 +245,8 @@ class Journal:
                         first = before[append.document] + 1
                         before[append.document] += len(append.updates)
                         append.done(first)
-                    await self._persist(self._try_aside)
+                    if self._aside:
+                        await self._persist(self._try_aside)
                 if not self._aside:
                     self._empty.set()
         finally:
@@ -274,7 +276,7 @@ class Journal:
 
     async def _try_aside(self) -> None:
         """Puts what was set aside first in the queue again, once its document's row is not held any more."""
-        if not self._aside or time.monotonic() < self._aside_until:
+        if time.monotonic() < self._aside_until:
             return
         self._aside_until = time.monotonic() + _ASIDE_SECONDS
         connection = await self._writer()
