@@ -215,3 +215,22 @@ async def test_a_flood_is_merged_and_a_lone_edit_is_not_kept_waiting() -> None:
             await asyncio.sleep(0)
     assert len(writes) == 2 and len(scene.journal.commits) == 2
     await scene.hub.close()
+
+
+async def test_an_acknowledgement_goes_out_though_nothing_else_happens() -> None:
+    """A commit asks for a flush by itself, so a lone author hears "saved"."""
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    writes = list[bytes]()
+    link = Link("doc", writes.append)
+    room.enter(link)
+    room.append(link, typed(1)[0], False, 0.0)
+    scene.hub.flush()
+    scene.journal.commits.pop()()
+    assert writes == []
+    async with asyncio.timeout(10):
+        while not writes:  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+    assert writes == [link.saved]
+    assert not room.busy
+    await scene.hub.close()

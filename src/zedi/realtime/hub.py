@@ -5,9 +5,11 @@ an error to all who waited, never an empty document, and is tried anew when some
 counted by its readers and let go a little after the last one left, when nothing of it is under way; each
 opening has a generation of its own, so a late closing never meets the room that was opened after it.
 
-The beat: what came in during a turn of the event loop is flushed at its end. Under load the next flush waits
-for as long as the last ones took, times `_SHARE`, so flushing has a bounded share of the processor and more
-is merged the more there is; when it is quiet nothing waits.
+The beat: what comes in when it is quiet is flushed at the end of its turn of the event loop. The next flush
+comes `_SHORTEST_PAUSE` later at the earliest: a write costs the same however much it carries, so what is
+typed meanwhile is merged, and acknowledgements go along with it. Under load the pause grows to `_SHARE` times
+what the last flush took, so flushing has a bounded share of the processor and more is merged the more there
+is; `_LONGEST_PAUSE` bounds what that adds to the way from author to reader.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ HEAD_SECONDS: Final = 15.0
 again after 1, 2 and 4 intervals and every _REMINDER ones, in case that gets lost."""
 _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
+_SHORTEST_PAUSE: Final = 0.007
 _SHARE: Final = 3.0
-_LONGEST_BEAT: Final = 0.010
+_LONGEST_PAUSE: Final = 0.010
 
 
 class LoadError(Exception):
@@ -266,7 +269,7 @@ class Hub:
         for room in dirty:
             room.flush()
         took = time.perf_counter() - clock
-        self._next_beat = began + took + min(_LONGEST_BEAT, took * _SHARE)
+        self._next_beat = began + took + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, took * _SHARE))
 
     # -- other tasks --------------------------------------------------------------------------------------
 

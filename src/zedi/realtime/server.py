@@ -175,7 +175,7 @@ class Connection(WSListener):
     def write(self, packet: bytes) -> None:
         """Writes whole frames, or parts of one that follow each other. Never fails.
 
-        Each call is a system call: uvloop sends at once what the socket takes (UVStream._initiate_write).
+        Each call is a system call: the transport sends at once what the socket takes (aiofastnet 1.2).
         """
         if self._closing:
             return
