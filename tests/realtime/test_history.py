@@ -153,7 +153,7 @@ def test_many_are_merged_as_few_are() -> None:
         whole.apply_update(update)
     doc: pycrdt.Doc[Any] = pycrdt.Doc()
     doc.apply_update(merged)
-    assert doc.get_state() == whole.get_state()
+    assert wire.decode_state_vector(doc.get_state()) == wire.decode_state_vector(whole.get_state())
     assert str(doc.get("text", type=pycrdt.Text)) == str(whole.get("text", type=pycrdt.Text))
     assert merge(updates[:1]) is updates[0]
     assert merge([*updates, b"\xff"]) is None
