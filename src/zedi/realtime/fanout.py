@@ -353,7 +353,7 @@ class Fanout:
                     (channel, self._outgoing.pop(channel))
                     for channel in list(itertools.islice(self._outgoing, BATCH_COMMANDS))
                 ]
-                commands = 0
+                commands, began = 0, time.monotonic()
                 async with redis.pipeline(transaction=False) as pipeline:
                     for channel, messages in batch:
                         for packet in _packets(messages):
@@ -363,7 +363,8 @@ class Fanout:
                 self.commands += commands
                 # An overflow meanwhile has counted it off already.
                 self._waiting = max(0, self._waiting - sum(len(m) for _, messages in batch for m in messages))
-                await asyncio.sleep(commands / COMMANDS_PER_SECOND)
+                # What the answer took is part of the share.
+                await asyncio.sleep(began + commands / COMMANDS_PER_SECOND - time.monotonic())
             self._sent.set()
             if self._lost:
                 self._lost = False
