@@ -307,7 +307,7 @@ class Fanout:
             elif asked:
                 raise TimeoutError("no answer")
             else:
-                # redis-py asks, too, and then does not miss the answer.
+                # redis-py sends such a question as well, but never notices that the answer is missing.
                 asked = True
                 await pubsub.ping()
 
