@@ -204,7 +204,7 @@ def together(updates: list[bytes]) -> pycrdt.Doc[Any]:
 
 
 STEPS: Final = (
-    *("write", "write", "write", "flush", "flush", "commit", "commit"),
+    *("write", "write", "flush", "commit", "store", "store", "store"),
     *("commit again", "deliver", "deliver", "drop", "repeat", "let run"),
     *("compact", "prune", "kill", "reconnect"),
 )
@@ -228,6 +228,10 @@ async def play(schedule: list[tuple[str, int]], seed: int) -> None:
                 task.journal.commit()
             case "commit again":
                 task.journal.commit(repeated=True)
+            case "store":
+                task.write(chance)
+                task.hub.flush()
+                task.journal.commit_all()
             case "deliver" | "repeat" if under_way:
                 network.deliver(place % under_way, keep=step == "repeat")
             case "drop" if under_way:
@@ -237,6 +241,8 @@ async def play(schedule: list[tuple[str, int]], seed: int) -> None:
                     await asyncio.sleep(0)
             case "compact":
                 table.compact()
+                if place % 2:
+                    table.prune()
             case "prune":
                 table.prune()
             case "reconnect":
@@ -284,7 +290,7 @@ async def play(schedule: list[tuple[str, int]], seed: int) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1000)), max_size=60),
+    st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1000)), min_size=10, max_size=60),
     st.integers(0, 2**32),
 )
 def test_any_schedule_ends_in_equal_documents(
