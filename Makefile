@@ -20,8 +20,8 @@ install: .venv/.installed ## Prepare .venv with the zedi command in it
 up: install src/zedi/web/index.html ## Run the whole platform here, until Ctrl-C
 	@exec $(ZEDI) up
 
-test: install src/zedi/web/index.html ## Run every test (installs a browser where it may)
-	@scripts/test
+test: install src/zedi/web/index.html ## Run every test (installs a browser where it may); ARGS goes to pytest
+	@scripts/test $(ARGS)
 
 check: install src/zedi/web/index.html ## The gate: format, lint, types, tests that need no server
 	@scripts/check
