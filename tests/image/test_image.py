@@ -169,6 +169,8 @@ async def test_both_containers_become_healthy(
         "TokenKeys": KEYS,
         "TokenKeysUrl": "",
         "DbCredentialsSecretArn": servers.credentials,
+        "HistoryBucket": "zedi-dev-history-example",
+        "AWS::Region": servers.settings.region,
     }
     definitions = containers(servers.settings, parameters)
     assert set(definitions) == {contract.REALTIME_CONTAINER, contract.API_CONTAINER}
