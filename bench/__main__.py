@@ -68,7 +68,7 @@ async def _measure(options: argparse.Namespace, tell: scenarios.Tell) -> report.
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     async with staged(SOCKETS, options.keep, tell) as stage:
         if options.quick:
-            return report.Run(fan_out=await scenarios.fan_out(stage, tell, rounds=1, seconds=2.5, warm=1.0))
+            return report.Run(fan_out=await scenarios.fan_out(stage, tell, rounds=1, seconds=2.0, warm=0.8))
         return await _all(stage, tell, options.only or SCENARIOS, options.rounds)
 
 
