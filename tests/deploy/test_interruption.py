@@ -118,6 +118,18 @@ def _point(event: Event) -> tuple[str, ...]:
     return phase, type(event).__name__
 
 
+MADE_OF_IDENTIFIERS = re.compile(
+    r"""
+    \b (?=[a-zA-Z]*\d) [0-9a-zA-Z]{6,} \b       # letters and digits: anything that AWS numbers
+    # By chance there may be no digit in one; then its place tells what it is.
+    | (?<=-alb-) [0-9a-z]+ (?=\.)                # a load balancer's address
+    | (?<=/) [0-9a-z]{16} \b                     # the end of a load balancer's or a target group's name
+    | \b d [0-9a-z]{13} (?=\.cloudfront\.net)    # a distribution's address
+    """,
+    re.VERBOSE,
+)
+
+
 def state_of(settings: Settings, target: Target, phases: Sequence[Phase]) -> str:
     """What is deployed, without what AWS makes up, so that two deploys can be compared."""
     made_up: dict[str, str] = {}
@@ -145,9 +157,7 @@ def state_of(settings: Settings, target: Target, phases: Sequence[Phase]) -> str
     text = "\n".join(lines)
     for name in sorted(made_up, key=len, reverse=True):
         text = text.replace(name, made_up[name])
-    # Names that are made of identifiers, such as those of load balancers and distributions.
-    # One may have no digit in it, where only its place tells that it is an identifier.
-    return re.sub(r"\b(?=[a-zA-Z]*\d)[0-9a-zA-Z]{6,}\b|(?<=-alb-)[0-9a-z]+(?=\.)", "<id>", text)
+    return MADE_OF_IDENTIFIERS.sub("<id>", text)
 
 
 def kinds(account: Counter[tuple[str, str]]) -> Counter[str]:
