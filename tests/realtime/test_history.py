@@ -71,6 +71,29 @@ def test_a_reader_gets_what_it_lacks(seed: int, count: int, shuffled: bool, choi
 
 
 @settings(max_examples=60)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 40), min_size=1, max_size=8), st.booleans())
+def test_what_was_merged_already_takes_the_place_of_its_parts(
+    seed: int, groups: list[int], shuffled: bool
+) -> None:
+    """However updates are grouped, and also where a group is longer than what is not folded yet."""
+    updates = edits(seed, sum(groups))
+    if shuffled:
+        random.Random(seed).shuffle(updates)
+    history, plain, rest = History(), History(), list(updates)
+    for count in groups:
+        group, rest = rest[:count], rest[count:]
+        for update in group:
+            history.append(update)
+            plain.append(update)
+        if group and (merged := merge(group)) is not None:
+            history.condense(len(group), merged)
+    assert text_of(history.missing({})) == text_of(updates)
+    assert history.state_vector() == plain.state_vector()
+    assert history.size == plain.size
+    assert all(history.contains(update) for update in updates) == all(map(plain.contains, updates))
+
+
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 120), st.data())
 def test_the_state_vector_counts_what_is_here_without_gaps(
     seed: int, count: int, choice: st.DataObject

@@ -101,6 +101,13 @@ class History:
         if len(self._tail) >= FAN or self._tail_size >= RUN_BYTES:
             self._fold()
 
+    def condense(self, count: int, merged: bytes) -> None:
+        """`merged` says what the last `count` updates say. It takes their place, where they were not merged
+        with others by now, so that nobody has to merge them again."""
+        if count <= len(self._tail):
+            self._tail_size += len(merged) - sum(map(len, self._tail[-count:]))
+            self._tail[-count:] = [merged]
+
     def state_vector(self) -> bytes:
         """What is here without gaps, encoded."""
         self._fold()

@@ -24,7 +24,9 @@ BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 _MOST_VALUES: Final = 100
 """Distinct values that one embedded metric may have."""
 _STEP: Final = math.log(1.1)
-_LEAST: Final = 1e-5
+_FIRST: Final = round(math.log(1e-5) / _STEP)
+_EDGES: Final = tuple(math.exp((_FIRST + step + 0.5) * _STEP) for step in range(300))
+"""Seconds, between a step and the next: from 10 µs to more than a month."""
 
 
 class Durations:
@@ -38,7 +40,7 @@ class Durations:
 
     def add(self, seconds: float) -> None:
         self.seconds += seconds
-        self._steps[round(math.log(max(seconds, _LEAST)) / _STEP)] += 1
+        self._steps[_FIRST + bisect_left(_EDGES, seconds)] += 1
 
     def fresh(self) -> dict[str, list[float] | list[int]]:
         """Those since the last call, as the embedded metric format has them: values in milliseconds and how

@@ -346,7 +346,7 @@ class Room:
         self._spread(entries, own, foreign)
 
     def _spread(self, entries: list[Entry], own: list[bytes], foreign: list[bytes]) -> None:
-        bodies = _update_bodies([*own, *foreign])
+        bodies = self._update_bodies([*own, *foreign])
         others: list[bytes] = []
         if self._changed:
             others.append(wire.awareness(wire.encode_awareness(self._changed.values())))
@@ -404,9 +404,10 @@ class Room:
                 self._saved[link] = self._saved.get(link, 0) + 1
         self._acknowledged(self, entries)
 
-
-def _update_bodies(updates: list[bytes]) -> list[bytes]:
-    if not updates:
-        return []
-    merged = merge(updates) if sum(map(len, updates)) <= MAX_MERGED else None
-    return [wire.update(update) for update in ([merged] if merged else updates)]
+    def _update_bodies(self, updates: list[bytes]) -> list[bytes]:
+        if len(updates) > 1 and sum(map(len, updates)) <= MAX_MERGED:
+            merged = merge(updates)
+            if merged is not None:
+                self.history.condense(len(updates), merged)
+                updates = [merged]
+        return [wire.update(update) for update in updates]

@@ -247,14 +247,15 @@ class Connection(WSListener):
         for effect in effects:
             if self._closing:
                 return
+            if type(effect) is session.Append:  # most are, and `match` looks at it more closely
+                if self._service.journal.full:
+                    self._service.metrics.errors += 1
+                    self.close(TRY_AGAIN_LATER, "the database is away")
+                    return
+                room, link = self._rooms[effect.address]
+                room.append(link, effect.update, effect.answer, self._heard_at)
+                continue
             match effect:
-                case session.Append(address, update, answer):
-                    if self._service.journal.full:
-                        self._service.metrics.errors += 1
-                        self.close(TRY_AGAIN_LATER, "the database is away")
-                        return
-                    room, link = self._rooms[address]
-                    room.append(link, update, answer, time.monotonic())
                 case session.Announce(address, present):
                     room, link = self._rooms[address]
                     room.announce(link, present, time.monotonic())

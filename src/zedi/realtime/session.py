@@ -198,7 +198,7 @@ class Session:
         """None before the first frame."""
         self._documents: dict[str, _Document] = {}
         self._typed: _Document | None = None
-        """Where the last Update of a Hocuspocus client went."""
+        """Where the last Update of a Hocuspocus client went, while it is live."""
         self._held_bytes = 0
         self._held_messages = 0
         self._failures = 0
@@ -214,6 +214,15 @@ class Session:
 
     def receive(self, frame: bytes, now: float) -> list[Effect]:
         """What to do about a binary frame."""
+        typed = self._typed
+        if typed is not None and frame.startswith(typed.update_head):
+            # What most frames are, taken apart without a Reader: a third of the time of `decode`.
+            start = len(typed.update_head) + 1
+            if (size := len(frame) - start) >= 0 and frame[start - 1] == size < 0x80:
+                try:
+                    return self._update(typed, frame[start:], answer=False)
+                except wire.WireError as error:
+                    return self._close(RESET, str(error))
         if self._closed:
             return []
         if self.protocol is not Protocol.HOCUSPOCUS:
@@ -225,12 +234,6 @@ class Session:
                 return wish + self._unaddressed(frame, now)
             self.protocol = Protocol.HOCUSPOCUS
         try:
-            typed = self._typed
-            if typed is not None and typed.phase is _Phase.LIVE and frame.startswith(typed.update_head):
-                # What most frames are, taken apart without a Reader: a third of the time of `decode`.
-                start = len(typed.update_head) + 1
-                if (size := len(frame) - start) >= 0 and frame[start - 1] == size < 0x80:
-                    return self._update(typed, frame[start:], answer=False)
             message = wire.decode(frame)
             match message:
                 case wire.Update(address, update):
@@ -379,6 +382,7 @@ class Session:
     def _shut(self, document: _Document, reason: str, now: float) -> list[Effect]:
         """Denies a document, whether it was live or not."""
         leave: list[Effect] = [Leave(document.address)] if document.phase is _Phase.LIVE else []
+        self._typed = None
         document.user = None
         document.since = now
         if self.protocol is Protocol.Y_WEBSOCKET:
@@ -482,5 +486,6 @@ class Session:
 
     def _close(self, code: int, reason: str) -> list[Effect]:
         self._closed = True
+        self._typed = None
         self._documents.clear()
         return [Close(code, reason)]
