@@ -124,7 +124,7 @@ async def fan_out(
 
 
 async def capacity(
-    stage: Stage, tell: Tell, *, seconds: float, first: float = 10.0, factor: float = 1.25, steps: int = 15
+    stage: Stage, tell: Tell, *, seconds: float, first: float = 5.0, factor: float = 1.25, steps: int = 18
 ) -> list[Capacity]:
     """20 pages with 20 clients each, faster and faster, until p99 exceeds 100 ms or edits stay away.
 
