@@ -11,7 +11,9 @@ import pycrdt
 import pytest
 
 from zedi.realtime import fanout, hub
+from zedi.realtime.compaction import compact
 from zedi.realtime.fanout import Fanout
+from zedi.realtime.history import Snapshot
 from zedi.realtime.hub import Hub, LoadError
 from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
@@ -23,6 +25,7 @@ class Stored:
 
     def __init__(self, updates: list[bytes]) -> None:
         self.updates = updates
+        self.snapshot: tuple[int, Snapshot, list[bytes]] | None = None
         self.reads = 0
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
@@ -34,8 +37,15 @@ class Stored:
         await self.gate.wait()
         if self.failure:
             raise self.failure
+        if self.snapshot and after == 0:
+            after, snapshot, pending = self.snapshot
+            yield Span(1, after, pending, snapshot)
         if updates := self.updates[after:]:
             yield Span(after + 1, len(self.updates), updates)
+
+    def compact(self, count: int) -> None:
+        compacted = compact(self.updates[:count])
+        self.snapshot = (count, compacted.snapshot, compacted.pending)
 
     def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
         def commit() -> None:
@@ -233,4 +243,105 @@ async def test_an_acknowledgement_goes_out_though_nothing_else_happens() -> None
             await asyncio.sleep(0)
     assert writes == [link.saved]
     assert not room.busy
+    await scene.hub.close()
+
+
+def rewritten(count: int) -> list[bytes]:
+    """Somebody writes a long word and deletes it again, over and over; the last one stays."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    updates: list[bytes] = []
+    kept = doc.observe(lambda event: updates.append(event.update))
+    text = doc.get("text", type=pycrdt.Text)
+    for number in range(count):
+        if number % 2:
+            del text[0 : len(text)]
+        else:
+            text.insert(0, f"{number:0100}")
+    text.insert(0, "end")
+    del kept
+    return updates
+
+
+def read(updates: list[bytes]) -> str:
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    doc.apply_update(pycrdt.merge_updates(*updates))
+    return str(doc.get("text", type=pycrdt.Text))
+
+
+async def soon(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 (nobody announces it)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("missing", [0, 3], ids=["whole", "with a gap"])
+async def test_a_page_that_stays_open_holds_what_a_snapshot_holds(
+    monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    """What was deleted is let go. Edits that come before, during and after the reading are all there, also
+    those that another task committed, that wait for their commit, and that wait for a predecessor."""
+    monkeypatch.setattr(hub, "REBASE_BYTES", 1000)
+    everything = rewritten(200)
+    updates, late = everything[:90] + everything[90 + missing :], everything[90 : 90 + missing]
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    link = a_link()
+    room.enter(link)
+
+    def typing(count: int, *, commits: bool) -> None:
+        for update in updates[:count]:
+            room.append(link, update, False, 0.0)
+        del updates[:count]
+        scene.hub.flush()
+        while commits and scene.journal.commits:
+            scene.journal.commits.pop(0)()
+
+    typing(150, commits=True)
+    before = room.history
+    scene.journal.compact(150)
+    typing(5, commits=True)
+    typing(5, commits=False)
+    scene.journal.gate.clear()
+    scene.hub.compacted("doc", 150)
+    await asyncio.sleep(0)
+    typing(5, commits=False)
+    scene.hub.received("doc", b"other", fanout.Updates(166, updates[:3]))
+    del updates[:3]
+    scene.journal.gate.set()
+    await soon(lambda: room.history is not before)
+    assert room.history.size < before.size / 2
+    typing(len(updates), commits=False)
+    for update in late:
+        room.append(link, update, False, 0.0)
+    assert read(room.history.missing({})) == read(everything) == "end"
+    assert room.history.state_vector() == pycrdt.get_state(pycrdt.merge_updates(*everything))
+    await scene.hub.close()
+
+
+async def test_a_page_keeps_what_it_has_where_the_journal_says_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is let go when the database is away or lacks something; the next compaction asks again."""
+    monkeypatch.setattr(hub, "REBASE_BYTES", 1000)
+    updates = rewritten(100)
+    scene = Scene(list(updates))
+    room = await scene.hub.open("doc")
+    before = room.history
+    scene.journal.compact(50)
+
+    async def asked_again() -> None:
+        reads = scene.journal.reads
+        scene.hub.compacted("doc", 50)
+        await soon(lambda: scene.journal.reads > reads)
+        for _ in range(20):  # turns in which it would be replaced
+            await asyncio.sleep(0)
+
+    scene.journal.failure = OSError("the database is away")
+    await asked_again()
+    scene.journal.failure = None
+    del scene.journal.updates[-1]
+    await asked_again()
+    assert room.history is before and room.history.size == sum(map(len, updates))
+    scene.journal.updates.append(updates[-1])
+    await asked_again()
+    assert room.history is not before
+    assert read(room.history.missing({})) == "end"
     await scene.hub.close()

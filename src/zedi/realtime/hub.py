@@ -7,11 +7,12 @@ opening has a generation of its own, so a late closing never meets the room that
 
 The beat: what comes in when it is quiet is flushed at the end of its turn of the event loop. The next flush
 comes `_SHORTEST_PAUSE` later at the earliest: a write costs the same however much it carries, so what is
-typed meanwhile is merged, and acknowledgements go along with it. Under load the pause grows to `_SHARE` times
-what the last flush took, so flushing has a bounded share of the processor and more is merged the more there
-is; `_LONGEST_PAUSE` bounds what that adds to the way from author to reader. (400 people on 20 pages who type
-5, 10, 20, 40 times a second cost 218, 139, 84, 51 µs of processor time an edit where the pause is 10 ms at
-most, and 172, 105, 62, 45 µs like this; the middle of their edits then takes 25 ms to its readers, not 13.)
+typed meanwhile is merged, and acknowledgements go along with it. Under load the pause grows with the square
+of what the last flush took: the more there is, the smaller the share of the processor that flushing may have,
+and the more is merged. `_LONGEST_PAUSE` bounds what that adds to the way from author to reader. (400 people
+on 20 pages who type 5, 10, 20, 40 times a second cost 218, 139, 84, 51 µs of processor time an edit where
+the pause is 10 ms at most, and about 190, 110, 65, 45 µs like this; half of the edits are with their readers
+after 15, 25, 30 and 50 ms, not 12, 14, 20 and 33.)
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from typing import Final
 from zedi.realtime import fanout, structure, wire
 from zedi.realtime.compactor import due
 from zedi.realtime.fanout import Fanout
+from zedi.realtime.history import History
 from zedi.realtime.journal import AWAY, Journal, Span
 from zedi.realtime.log import Log
-from zedi.realtime.room import Entry, Room
+from zedi.realtime.room import MAX_DOCUMENT, Entry, Room
 
 LOAD_SECONDS: Final = 45.0
 """A database that was paused takes up to 30 s and more to come back."""
@@ -40,10 +42,13 @@ GAP_SECONDS: Final = 0.05
 HEAD_SECONDS: Final = 15.0
 """A room that has changed says at this interval how far it is, in case its last message got lost. It says so
 again after 1, 2 and 4 intervals and every _REMINDER ones, in case that gets lost."""
+REBASE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes by which an open room's history must have grown before it is read anew from a snapshot."""
 _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
 _SHORTEST_PAUSE: Final = 0.007
-_SHARE: Final = 4.0
+_GROWTH: Final = 600.0
+"""Seconds of pause for each squared second that a flush took: 0.6 ms after 1 ms, 15 ms after 5 ms."""
 _LONGEST_PAUSE: Final = 0.030
 
 
@@ -76,6 +81,9 @@ class _Opening:
     """The newest snapshot's number, as far as is known here; what is above it makes the next load longer."""
     base_bytes: int = 0
     """Bytes of the history when that was so."""
+    stored: int = 0
+    """Bytes of the history when it was last read from a snapshot; 0 when it never was."""
+    rebasing: bool = False
 
 
 class Hub:
@@ -165,8 +173,16 @@ class Hub:
     def compacted(self, document: str, seq: int) -> None:
         """The document's newest snapshot holds its updates up to number `seq`."""
         opening = self._openings.get(document)
-        if opening is not None and opening.base < seq:
-            opening.base, opening.base_bytes = seq, opening.room.history.size
+        if opening is None:
+            return
+        size = opening.room.history.size
+        if opening.base < seq:
+            opening.base, opening.base_bytes = seq, size
+        grown = size - opening.stored
+        much = grown > opening.stored // 2 or size > MAX_DOCUMENT * 3 // 4
+        if opening.loaded and not opening.rebasing and grown > REBASE_BYTES and much:
+            opening.rebasing = True
+            self._task(self._rebase(opening), "rebase")
 
     # -- opening and closing ------------------------------------------------------------------------------
 
@@ -214,6 +230,51 @@ class Hub:
         else:
             room.begin(span.last, span.snapshot, span.updates)
             opening.base, opening.base_bytes = span.last, room.history.size
+            opening.stored = room.history.size
+
+    async def _rebase(self, opening: _Opening) -> None:
+        """Reads the history of an open room anew, as a snapshot and what came after it.
+
+        A page that stays open would otherwise keep every edit, and all that was deleted again, until its
+        bound refuses the next one.
+        """
+        room, before = opening.room, opening.room.history.size
+        history: History | None = None
+        try:
+            room.follow()
+            seen = room.seen
+            async with self._catch_ups:
+                history = await self._read_anew(opening, seen)
+        except (*AWAY, wire.WireError) as error:
+            # The history that has grown here is as good as before; the next compaction asks again.
+            self._log.event("rebase", level="warning", document=room.document, reason=repr(error))
+        finally:
+            room.rebase(history)
+            opening.rebasing = False
+        if history is not None:
+            opening.stored = history.size
+            self._log.event("rebased", document=room.document, before=before, bytes=history.size)
+
+    async def _read_anew(self, opening: _Opening, seen: int) -> History | None:
+        """What the journal says; None where it says less than the first `seen` updates."""
+        history, last = History(), 0
+        base, base_bytes = 0, 0
+        async for span in self._journal.read_from(opening.room.document, 0):
+            if span.first != last + 1:
+                return None
+            if span.snapshot is not None:
+                history.begin(span.snapshot)
+                base, base_bytes = span.last, len(span.snapshot.data) + sum(map(len, span.updates))
+            for start in range(0, len(span.updates), 500):
+                for update in span.updates[start : start + 500]:
+                    history.append(update)
+                await asyncio.sleep(0)
+            last = span.last
+        if last < seen:
+            return None
+        history.state_vector()
+        opening.base, opening.base_bytes = max(opening.base, base), base_bytes
+        return history
 
     def _let_go(self, opening: _Opening) -> None:
         opening.references -= 1
@@ -271,7 +332,7 @@ class Hub:
         for room in dirty:
             room.flush()
         took = time.thread_time() - clock
-        self._next_beat = began + took + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, took * _SHARE))
+        self._next_beat = began + took + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, took * took * _GROWTH))
 
     # -- other tasks --------------------------------------------------------------------------------------
 

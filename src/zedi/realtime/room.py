@@ -113,6 +113,8 @@ class Room:
         self.history = History()
         self.seen = 0
         """All updates up to this number are here."""
+        self._since: list[bytes] | None = None
+        """While a new history is made: the updates that it may lack."""
         self._ahead: set[int] = set()
         """Numbers above `seen` that are here too."""
         self._journal = journal
@@ -194,7 +196,7 @@ class Room:
         if answer and self.history.contains(update):
             self._entries.append(Entry(link, None, now))
         else:
-            self.history.append(update)
+            self._keep(update)
             self._entries.append(Entry(link, update, now))
         self._dirty(self)
 
@@ -289,7 +291,7 @@ class Room:
         journal. What is here already is passed over."""
         for number, update in enumerate(updates, first):
             if number > self.seen and number not in self._ahead:
-                self.history.append(update)
+                self._keep(update)
                 self._foreign.append(update)
         self._see(first, len(updates))
         if self._foreign:
@@ -301,7 +303,7 @@ class Room:
             return
         for update in (self.history.lacks(snapshot.data), *pending):
             if not self.history.contains(update):
-                self.history.append(update)
+                self._keep(update)
                 self._foreign.append(update)
         self._see(1, last)
         if self._foreign:
@@ -319,6 +321,27 @@ class Room:
         for update in updates:
             self.history.append(update)
         self.seen = first + len(updates) - 1
+
+    def _keep(self, update: bytes) -> None:
+        self.history.append(update)
+        if self._since is not None:
+            self._since.append(update)
+
+    # -- a shorter history --------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Remembers what a history may lack that is read from the journal from now on: what is not committed
+        yet, and whatever comes until `rebase`."""
+        own = [entry for entries in (*self._in_flight, self._entries) for entry in entries]
+        self._since = [entry.update for entry in own if entry.update is not None]
+
+    def rebase(self, history: History | None) -> None:
+        """Puts `history`, read after `follow`, in place of what has grown here. None: keeps that."""
+        since, self._since = self._since or [], None
+        if history is not None:
+            for update in since:
+                history.append(update)  # what it has already is merged away
+            self.history = history
 
     def _see(self, first: int, count: int) -> None:
         if first <= self.seen + 1:
