@@ -439,6 +439,60 @@ async def test_edits_go_on_while_the_database_is_dead(scene: Scene, postgres_ser
     assert unexplained(service, "database_away") == []
 
 
+_CUT_OFF = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+)
+_TAKES_NOTHING = {
+    # What PostgreSQL says when the volume is full.
+    "full": (
+        """
+        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON updates EXECUTE FUNCTION full_disk()
+        """,
+        "DROP TRIGGER full_disk ON updates",
+        "DiskFullError",
+    ),
+    # What the writer of yesterday says after a failover, to those whose address still leads to it.
+    "a reader now": (
+        "ALTER DATABASE {name} SET default_transaction_read_only = on",
+        "SET default_transaction_read_only = off; ALTER DATABASE {name} RESET default_transaction_read_only",
+        "ReadOnlySQLTransactionError",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", _TAKES_NOTHING)
+async def test_edits_go_on_while_the_database_takes_nothing(scene: Scene, fault: str) -> None:
+    """It answers, and refuses every edit: nobody is disconnected, edits are seen by the others and not
+    acknowledged, which the log says once and /health always; all of them are stored once it takes them."""
+    begin, end, reason = _TAKES_NOTHING[fault]
+    service = await scene.start_service(scene.database)
+    page = await scene.database.page()
+    writers = await scene.write(service, page, 4)
+    held = memory(service)
+    connection = await scene.database.connect()
+    try:
+        await connection.execute(begin.format(name=scene.database.address.name))
+        await connection.fetch(_CUT_OFF, scene.database.address.name)
+        await service.logged("database_away")
+        acknowledged = scene.acknowledged()
+        seen = writers[0].vector()[writers[1].author]
+        await scene.until(lambda: writers[0].vector()[writers[1].author] >= seen + 100)
+        assert scene.acknowledged() == acknowledged
+        assert [line["event"] for line in service.log].count("database_away") == 1
+        status, health = service.health()
+        assert status == 200 and health["database"].startswith(reason)
+        await connection.execute(end.format(name=scene.database.address.name))
+    finally:
+        await connection.close()
+    await scene.goes_on(writers, 110)
+    await scene.all_equal()
+    assert all(writer.codes == [] for writer in writers)
+    await scene.memory_back(service, held)
+    assert unexplained(service, "database_away") == []
+
+
 def kill_postgres(server: Server) -> None:
     """SIGKILL to all of its processes at once, as when its machine is gone."""
     assert server.pid is not None
