@@ -166,6 +166,26 @@ async def test_firefox_may_come_in(database: Database, start_service: StartServi
     await writer.wait_closed()
 
 
+async def test_a_crowd_at_the_door_is_not_turned_away(
+    database: Database, start_service: StartService
+) -> None:
+    """Three hundred connect while it is too busy to look: the kernel takes them all, and each is answered."""
+    service = await start_service(database)
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(20):  # beyond the backlog nothing would come, however long it takes
+            crowd = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(300)]
+        for _, writer in crowd:
+            writer.write(request)
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(20):
+        for reader, writer in crowd:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
 async def test_other_paths_are_not_found(database: Database, start_service: StartService) -> None:
     """The port has a WebSocket and a health page, and nothing else."""
     service = await start_service(database)

@@ -75,6 +75,9 @@ REASSESS_SECONDS: Final = 60.0
 _REASSESS_BATCH: Final = 1000
 _REASSESS_PAUSE: Final = 2.0
 _READ_BUFFER: Final = 4096
+_BACKLOG: Final = 4096
+"""Connections that the kernel accepts for us while we are busy (at most net.core.somaxconn). When a task ends
+all that it had come at once, and whoever finds no room is silently kept waiting for a second and more."""
 _FORWARDED: Final = "x-forwarded-for"
 """What came through the load balancer has this header. Metrics are for who reaches the task itself."""
 
@@ -488,6 +491,7 @@ class Service:
                 self._answer,
                 config.bind_address,
                 config.port,
+                backlog=_BACKLOG,
                 websocket_handshake_timeout=HANDSHAKE_SECONDS,
                 max_frame_size=_MAX_FRAME,
                 read_buffer_init_size=_READ_BUFFER,
