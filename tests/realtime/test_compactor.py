@@ -17,9 +17,10 @@ import pycrdt
 import pytest
 
 from zedi.realtime import compaction, compactor, wire
+from zedi.realtime.archive import Archive
 from zedi.realtime.compaction import compact_document, prune
 from zedi.realtime.compactor import Compactor, due
-from zedi.realtime.config import Keeping
+from zedi.realtime.config import Keeping, parse
 from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
 
@@ -331,6 +332,56 @@ async def test_a_database_that_ends_in_the_middle_is_asked_again(
             await until(lambda: done == [("doc", 5)])
     finally:
         await blocker.close()
+
+
+@server
+async def test_jobs_share_a_connection_that_does_not_stay(
+    database: Database,
+    connection: asyncpg.Connection,
+    task_environment: Callable[[Database], dict[str, str]],
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One for jobs that follow one another; none after a rest; a new one where the database ended it."""
+    made: list[asyncpg.Connection] = []
+    connect = asyncpg.connect
+
+    async def counted(**options: Any) -> asyncpg.Connection:
+        made.append(await connect(**options))
+        return made[-1]
+
+    monkeypatch.setattr(asyncpg, "connect", counted)
+    monkeypatch.setattr(compaction, "REST_SECONDS", 60.0)
+    config = parse(task_environment(database))
+    jobs, answers = asyncio.StreamReader(), list[Any]()
+    worker = asyncio.create_task(
+        compaction.Worker(config, Archive(config.keeping.region)).run(jobs, answers.append)
+    )
+
+    async def compacted(*documents: str) -> None:
+        answers.clear()
+        for document in documents:
+            await store(connection, document, typed(3))
+            jobs.feed_data(json.dumps({"document": document, "least": 1}).encode() + b"\n")
+        await until(lambda: len(answers) == len(documents))
+        assert [(answer.document, answer.status) for answer in answers] == [
+            (document, "compacted") for document in documents
+        ]
+
+    async with asyncio.timeout(SECONDS):
+        await compacted("one", "two")
+        assert len(made) == 1
+        await connection.fetchval("SELECT pg_terminate_backend($1)", made[0].get_server_pid())
+        await until(made[0].is_closed)
+        monkeypatch.setattr(compaction, "REST_SECONDS", 0.05)
+        await compacted("three")
+        assert len(made) == 2
+        await until(made[1].is_closed)
+        await compacted("four")
+        assert len(made) == 3
+        jobs.feed_eof()
+        await worker
+    assert all(each.is_closed() for each in made)
 
 
 async def test_a_process_that_dies_or_says_nonsense_costs_one_document(until: Until) -> None:

@@ -33,7 +33,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -57,6 +57,9 @@ _PRUNED_DOCUMENTS: Final = 10
 _PRUNED_UPDATES: Final = 10_000
 """Rows of one deletion."""
 _READ_UPDATES: Final = 5000
+REST_SECONDS: Final = 2.0
+"""How long the connection is kept for another job: an idle one keeps a database awake that could sleep."""
+_CLOSE_SECONDS: Final = 5.0
 _STATEMENT_SECONDS: Final = 120.0
 
 Status = Literal["compacted", "busy", "unneeded", "failed", "away"]
@@ -119,9 +122,7 @@ def compact(updates: list[bytes]) -> Compacted:
 
     Raises wire.WireError when one of them cannot be applied, or when the result does not hold all of them.
     """
-    snapshot = _merged(updates)
-    deletions = _ranges(snapshot)
-    pending = [update for update in updates if not _covers(snapshot, deletions, update)]
+    snapshot, pending = _merged(updates)
     # What a reader would make of it must be what was written.
     again: pycrdt.Doc[Any] = pycrdt.Doc()
     _apply(again, snapshot.data)
@@ -133,25 +134,30 @@ def compact(updates: list[bytes]) -> Compacted:
     return Compacted(snapshot, pending)
 
 
-def _merged(updates: list[bytes]) -> Snapshot:
-    """What `updates` say as far as there is no gap in it.
+def _merged(updates: list[bytes]) -> tuple[Snapshot, list[bytes]]:
+    """What `updates` say as far as there is no gap in it, and those that say more.
 
     Beyond a gap a Doc may hold some of what waits and encode it, too. Then it is made anew, without the
     updates that have any of that.
     """
+    applied = updates
     while True:
-        snapshot = _together(updates)
+        snapshot, waiting = _together(applied)
         if deletions_of(snapshot.deletions) is not None:
-            return snapshot
-        before = len(updates)
-        updates = [u for u in updates if deletions_of(difference(u, snapshot.vector)) is not None]
-        if len(updates) == before:
+            break
+        before = len(applied)
+        applied = [u for u in applied if deletions_of(difference(u, snapshot.vector)) is not None]
+        if len(applied) == before:
             raise wire.WireError("snapshot", "has structs beyond its own state vector")
+    if len(applied) < len(updates):
+        deletions = _ranges(snapshot)
+        waiting = [update for update in updates if not _covers(snapshot, deletions, update)]
+    return snapshot, waiting
 
 
-def _together(updates: list[bytes]) -> Snapshot:
-    """A Doc of `updates`. It does not try again by itself all that waits, so what is not in it yet is
-    applied until that changes nothing."""
+def _together(updates: list[bytes]) -> tuple[Snapshot, list[bytes]]:
+    """A Doc of `updates`, and those of them that it does not hold whole. It does not try again by itself all
+    that waits, so what is not in it yet is applied until that changes nothing."""
     doc: pycrdt.Doc[Any] = pycrdt.Doc()
     waiting, before = updates, (dict[int, int](), 0)
     while True:
@@ -163,7 +169,7 @@ def _together(updates: list[bytes]) -> Snapshot:
         waiting = [update for update in waiting if not _covers(snapshot, deletions, update)]
         now = (wire.decode_state_vector(snapshot.vector), len(waiting))
         if not waiting or now == before:
-            return snapshot
+            return snapshot, waiting
         before = now
 
 
@@ -383,39 +389,87 @@ async def move(connection: asyncpg.Connection, archive: Archive, keeping: Keepin
 # -- the process ---------------------------------------------------------------------------------------------
 
 
-async def work(config: Config, document: str, least: int) -> Answer:
-    """One job, with a connection that ends with it: an idle one keeps a database awake that could sleep."""
-    try:
-        async with _connected(config) as connection:
-            answer = await compact_document(connection, document, least, config.keeping)
-            pruned = await prune(connection)
-            outgoing = bool(config.keeping.bucket) and await connection.fetchval(
+class Worker:
+    """Does the jobs of one process.
+
+    Compactions that follow one another share a connection: to open one takes 30 ms of processor time here
+    (SCRAM's 4,096 rounds, which asyncpg computes in Python), more than to compact a short page.
+    """
+
+    def __init__(self, config: Config, archive: Archive) -> None:
+        self._config = config
+        self._archive = archive
+        self._connection: asyncpg.Connection | None = None
+
+    async def run(self, jobs: asyncio.StreamReader, answer: Callable[[Answer | Moved], None]) -> None:
+        """Does what `jobs` has, a line each, until it ends."""
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(REST_SECONDS if self._connection else None):
+                        line = await jobs.readline()
+                except TimeoutError:
+                    await self._disconnect()
+                    continue
+                if not line:
+                    return
+                match json.loads(line):
+                    case {"document": document, "least": least}:
+                        answer(await self._compact(document, least))
+                    case _:
+                        answer(await self._move())
+        finally:
+            await self._disconnect()
+
+    async def _compact(self, document: str, least: int) -> Answer:
+        keeping = self._config.keeping
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            made = await compact_document(self._connection, document, least, keeping)
+            pruned = await prune(self._connection)
+            outgoing = bool(keeping.bucket) and await self._connection.fetchval(
                 "SELECT EXISTS (SELECT FROM snapshots WHERE outgoing)"
             )
-            return dataclasses.replace(answer, pruned=pruned, outgoing=outgoing)
-    except wire.WireError as error:
-        return Answer(document, "failed", reason=str(error))
-    except AWAY as error:
-        return Answer(document, "away", reason=f"{type(error).__name__}: {error}".rstrip(": "))
+            return dataclasses.replace(made, pruned=pruned, outgoing=outgoing)
+        except wire.WireError as error:
+            return Answer(document, "failed", reason=str(error))
+        except AWAY as error:
+            await self._disconnect()  # the database may be back elsewhere
+            return Answer(document, "away", reason=f"{type(error).__name__}: {error}".rstrip(": "))
+
+    async def _move(self) -> Moved:
+        """With a connection that ends with the job, as the lock does that it takes."""
+        try:
+            connection = await self._connect()
+            try:
+                return await move(connection, self._archive, self._config.keeping)
+            finally:
+                await connection.close(timeout=_CLOSE_SECONDS)
+        except AWAY as error:
+            return Moved(more=True, reason=f"{type(error).__name__}: {error}".rstrip(": "))
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            **{**self._config.database.options(), "command_timeout": _STATEMENT_SECONDS}
+        )
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*AWAY):  # one that the database ended already
+                await connection.close(timeout=_CLOSE_SECONDS)
 
 
-async def work_on_archive(config: Config, archive: Archive) -> Moved:
-    """The other job."""
+async def _serve(worker: Worker) -> None:
+    jobs = asyncio.StreamReader()
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(jobs), sys.stdin
+    )
     try:
-        async with _connected(config) as connection:
-            return await move(connection, archive, config.keeping)
-    except AWAY as error:
-        return Moved(more=True, reason=f"{type(error).__name__}: {error}".rstrip(": "))
-
-
-@contextlib.asynccontextmanager
-async def _connected(config: Config) -> AsyncIterator[asyncpg.Connection]:
-    options = {**config.database.options(), "command_timeout": _STATEMENT_SECONDS}
-    connection = await asyncpg.connect(**options)
-    try:
-        yield connection
+        await worker.run(jobs, lambda answer: print(json.dumps(dataclasses.asdict(answer)), flush=True))
     finally:
-        await connection.close(timeout=5)
+        pipe.close()
 
 
 def main() -> int:
@@ -427,15 +481,7 @@ def main() -> int:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("1000")
     config = parse(os.environ)
-    archive = Archive(config.keeping.region)
-    for line in sys.stdin:
-        answer: Answer | Moved
-        match json.loads(line):
-            case {"document": document, "least": least}:
-                answer = asyncio.run(work(config, document, least))
-            case _:
-                answer = asyncio.run(work_on_archive(config, archive))
-        print(json.dumps(dataclasses.asdict(answer)), flush=True)
+    asyncio.run(_serve(Worker(config, Archive(config.keeping.region))))
     return 0
 
 
