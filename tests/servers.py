@@ -22,6 +22,7 @@ from typing import Any
 
 import asyncpg
 import jwt
+import pycrdt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -170,6 +171,13 @@ class Database:
         finally:
             await connection.close()
         return [(row["seq"], row["data"]) for row in rows]
+
+    async def text(self, document: str) -> str:
+        """What the journal says, however many rows it took; the Yjs text is named `text`."""
+        doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+        for _, update in await self.updates(document):
+            doc.apply_update(update)
+        return str(doc.get("text", type=pycrdt.Text))
 
 
 _database_numbers = itertools.count(1)

@@ -291,8 +291,8 @@ async def test_a_page_that_stays_open_holds_what_a_snapshot_holds(
     def typing(count: int, *, commits: bool) -> None:
         for update in updates[:count]:
             room.append(link, update, False, 0.0)
+            scene.hub.flush()  # a number of its own for each
         del updates[:count]
-        scene.hub.flush()
         while commits and scene.journal.commits:
             scene.journal.commits.pop(0)()
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.room import REMOTE_SECONDS, Link, Room
+from zedi.realtime.room import MAX_MERGED, REMOTE_SECONDS, Link, Room
 
 Done = Callable[[int], None]
 
@@ -193,6 +193,42 @@ def test_a_turn_is_one_frame_and_one_write_a_reader() -> None:
     a.take()
     b.take()
     assert len(scene.acknowledged) == 10
+
+
+def test_a_turn_is_one_row_and_holds_what_was_written_here() -> None:
+    """The journal gets one update for a turn, without what another task has stored; numbers count rows."""
+    scene, typist, other = Scene(), Typist(), Typist()
+    author = scene.reader()
+    for _ in range(5):
+        scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.received(1, [other.type("o")])
+    scene.journal.number = 2
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    ((stored, _),) = scene.journal.appends
+    assert len(stored) == 1 and read([wire.Update("doc", stored[0])]) == "x" * 6
+    scene.commit()
+    assert scene.room.seen == 2 and not scene.room.gap
+    assert scene.publisher.said == [("updates", 2, stored)]
+    assert author.take().count(SAVED) == 6
+    assert sorted(read([wire.Step2("doc", update) for update in scene.room.history.missing({})])) == [
+        "o",
+        *"x" * 6,
+    ]
+
+
+def test_updates_that_are_long_together_stay_rows_of_their_own() -> None:
+    """What would take the loop's time to merge is stored and sent as it came."""
+    scene, typist = Scene(), Typist()
+    author, peer = scene.reader(), scene.reader()
+    updates = [typist.type("x" * (MAX_MERGED // 2)) for _ in range(3)]
+    for update in updates:
+        scene.room.append(author.link, update, False, 0.0)
+    scene.room.flush()
+    assert [stored for stored, _ in scene.journal.appends] == [updates]
+    assert [message for message in peer.take() if isinstance(message, wire.Update)] == [
+        wire.Update("doc", update) for update in updates
+    ]
 
 
 def test_acknowledgements_and_what_others_wrote_are_one_write() -> None:

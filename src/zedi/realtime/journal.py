@@ -1,5 +1,8 @@
 """The journal: every accepted update, in PostgreSQL; the only truth there is.
 
+A room hands over what came in during one of its turns as one update, where it can be merged (see room), so a
+row holds one edit or many; what is counted and numbered here are rows.
+
 Group commit: appends wait in one queue, and one writer takes all that waits (up to a bound) into one
 statement, one round trip, one commit. A lone edit finds the writer idle and is committed at once; a flood
 fills the next batch while the last one is being committed.

@@ -1,7 +1,7 @@
 """One open document: who reads it, who is present, what is known of it, and how far the journal is.
 
 What comes in during one turn is collected; `flush` then sends it: the updates of a turn merged into one
-frame, the presence changes into another, both made once, and the updates handed to the journal. Every
+frame, the presence changes into another, both made once, and what was merged handed to the journal. Every
 update and Step2 gets exactly one SyncStatus after its commit, with the next flush: a reader is written once,
 because a write is a system call and costs more than making what is written. A Step2 that holds nothing new
 is not stored again, and is still acknowledged only after all that came before it is committed: what the
@@ -27,7 +27,7 @@ from zedi.realtime.history import History, Snapshot, merge
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
 MAX_MERGED: Final = 256 * 1024
-"""Bytes of updates that are merged into one frame; more go as they are."""
+"""Bytes of updates that are merged into one; more go, and are stored, as they are."""
 MAX_PRESENT: Final = 100
 """Awareness clients of one reader."""
 REMOTE_SECONDS: Final = 45.0
@@ -361,15 +361,21 @@ class Room:
         entries, self._entries = self._entries, []
         foreign, self._foreign = self._foreign, []
         own = [entry.update for entry in entries if entry.update is not None]
+        fresh = [*own, *foreign]
+        told = _merged(fresh)
+        if len(told) < len(fresh):
+            self.history.condense(len(fresh), told[0])
         if own:
             self._in_flight.append(entries)
-            self._journal.append(self.document, own, self._committed(own))
+            # One row for what was typed in a turn: the journal's work is counted in rows.
+            stored = _merged(own) if foreign else told
+            self._journal.append(self.document, stored, self._committed(stored))
         elif entries:
             self._acknowledge_in_turn(entries)
-        self._spread(entries, own, foreign)
+        self._spread(entries, told, foreign=bool(foreign))
 
-    def _spread(self, entries: list[Entry], own: list[bytes], foreign: list[bytes]) -> None:
-        bodies = self._update_bodies([*own, *foreign])
+    def _spread(self, entries: list[Entry], updates: list[bytes], *, foreign: bool) -> None:
+        bodies = [wire.update(update) for update in updates]
         others: list[bytes] = []
         if self._changed:
             others.append(wire.awareness(wire.encode_awareness(self._changed.values())))
@@ -381,14 +387,16 @@ class Room:
         authors = {entry.link for entry in entries if entry.update is not None}
         author = authors.pop() if len(authors) == 1 and not foreign else None
         saved, self._saved = self._saved, {}
-        packets: dict[tuple[bytes, bool], bytes] = {}
+        packets: dict[bytes, bytes] = {}
         # A copy: whoever turns out to be too slow leaves while it is written to.
         for link in list(self._links) if bodies or others else saved:
-            key = (link.head, link is author)
-            packet = packets.get(key)
-            if packet is None:
-                told = others if link is author else bodies + others
-                packet = packets[key] = b"".join(frames.binary(link.head, body) for body in told)
+            head = link.head
+            if link is author:
+                packet = _packet(head, others)
+            elif (known := packets.get(head)) is not None:
+                packet = known
+            else:
+                packet = packets[head] = _packet(head, bodies + others)
             if link in saved:
                 packet += link.saved * saved[link]
             if packet:
@@ -427,10 +435,15 @@ class Room:
                 self._saved[link] = self._saved.get(link, 0) + 1
         self._acknowledged(self, entries)
 
-    def _update_bodies(self, updates: list[bytes]) -> list[bytes]:
-        if len(updates) > 1 and sum(map(len, updates)) <= MAX_MERGED:
-            merged = merge(updates)
-            if merged is not None:
-                self.history.condense(len(updates), merged)
-                updates = [merged]
-        return [wire.update(update) for update in updates]
+
+def _packet(head: bytes, bodies: list[bytes]) -> bytes:
+    return b"".join([frames.binary(head, body) for body in bodies])
+
+
+def _merged(updates: list[bytes]) -> list[bytes]:
+    """The same in one update, where that can be."""
+    if len(updates) > 1 and sum(map(len, updates)) <= MAX_MERGED:
+        merged = merge(updates)
+        if merged is not None:
+            return [merged]
+    return updates
