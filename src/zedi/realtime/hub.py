@@ -10,9 +10,9 @@ comes `_SHORTEST_PAUSE` later at the earliest: a write costs the same however mu
 typed meanwhile is merged, and acknowledgements go along with it. Under load the pause grows with the square
 of what the last flush took: the more there is, the smaller the share of the processor that flushing may have,
 and the more is merged. `_LONGEST_PAUSE` bounds what that adds to the way from author to reader. (400 people
-on 20 pages who type 5, 10, 20, 40 times a second cost 218, 139, 84, 51 µs of processor time an edit where
-the pause is 10 ms at most, and about 190, 110, 65, 45 µs like this; half of the edits are with their readers
-after 15, 25, 30 and 50 ms, not 12, 14, 20 and 33.)
+on 20 pages who type 5, 10, 20, 40 times a second cost 205, 132, 76, 46 µs of processor time an edit where
+the pause is 10 ms at most, and 190, 106, 62, 41 µs like this; half of the edits are with their readers after
+15, 21, 17 and 45 ms, not 10, 14, 14 and 51: at 40 the machine that was measured on has no more to give.)
 """
 
 from __future__ import annotations
