@@ -22,7 +22,7 @@ ENVIRONMENT = {"PATH": os.defpath}
 
 
 def there(path: Path | str) -> bool:
-    return Path(path).exists()
+    return os.path.exists(path)  # Path.exists raises when a process ends just now (ESRCH)
 
 
 def number_in(path: Path | str) -> int:
