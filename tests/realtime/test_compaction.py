@@ -166,7 +166,10 @@ def test_a_room_that_fell_behind_is_mended_by_a_snapshot(
     """What it lacks is taken from the snapshot, its numbers go on from there, and its readers are told."""
 
     class Nowhere:
-        def append(self, document: str, updates: list[bytes], done: object) -> None: ...
+        def append(self, document: str, updates: list[bytes], done: object, *, soon: bool) -> None: ...
+        def shared(self, document: str) -> bool:
+            return False
+
         def updates(self, document: str, first: int, updates: list[bytes]) -> None: ...
         def presence(self, document: str, payload: bytes) -> None: ...
         def stateless(self, document: str, payload: str) -> None: ...
@@ -181,7 +184,7 @@ def test_a_room_that_fell_behind_is_mended_by_a_snapshot(
         if seen < len(updates)
         else set()
     )
-    room = Room("doc", Nowhere(), Nowhere(), lambda room: None, lambda room, entries: None)
+    room = Room("doc", Nowhere(), Nowhere(), lambda room: None, lambda room: None, lambda room, entries: None)
     room.restore(1, updates[:seen])
     for number in sorted(ahead):
         room.received(number, [updates[number - 1]])

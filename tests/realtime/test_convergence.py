@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from zedi.realtime import fanout, hub, wire
 from zedi.realtime.compaction import compact
 from zedi.realtime.fanout import Fanout
+from zedi.realtime.history import joined
 from zedi.realtime.hub import Hub
 from zedi.realtime.journal import Journal, Span
 from zedi.realtime.log import Log
@@ -24,7 +25,7 @@ from zedi.realtime.room import Link, Room
 
 DOCUMENT: Final = "doc"
 TASKS: Final = 3
-Done = Callable[[int], None]
+Done = Callable[[int, list[bytes]], None]
 
 
 class Table:
@@ -71,16 +72,21 @@ class Appends:
         self._table = table
         self._queue: deque[tuple[list[bytes], Done]] = deque()
 
-    def append(self, document: str, updates: list[bytes], done: Done) -> None:
+    def append(self, document: str, updates: list[bytes], done: Done, *, soon: bool) -> None:
         self._queue.append((updates, done))
 
-    def commit(self, *, repeated: bool = False) -> None:
-        """Commits the oldest. `repeated`: the connection broke at the first attempt, which had succeeded."""
-        if self._queue:
-            updates, done = self._queue.popleft()
+    def commit(self, count: int = 1, *, repeated: bool = False) -> None:
+        """Commits the oldest, several of them as one row. `repeated`: the connection broke at the first
+        attempt, which had succeeded."""
+        taken = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+        if taken:
+            rows = joined([update for updates, _ in taken for update in updates])
             if repeated:
-                self._table.append(updates)
-            done(self._table.append(updates))
+                self._table.append(rows)
+            first = self._table.append(rows)
+            for _, done in taken:
+                done(first, rows)
+                first, rows = first + len(rows), []
 
     def commit_all(self) -> None:
         while self._queue:
@@ -118,6 +124,9 @@ class Between:
         self._name = name
 
     async def subscribe(self, document: str) -> None: ...
+
+    def shared(self, document: str) -> bool:
+        return True
 
     def unsubscribe(self, document: str) -> None: ...
 
@@ -225,9 +234,9 @@ async def play(schedule: list[tuple[str, int]], seed: int) -> None:
             case "flush":
                 task.hub.flush()
             case "commit":
-                task.journal.commit()
+                task.journal.commit(1 + place % 3)
             case "commit again":
-                task.journal.commit(repeated=True)
+                task.journal.commit(1 + place % 3, repeated=True)
             case "store":
                 task.write(chance)
                 task.hub.flush()

@@ -47,10 +47,12 @@ class Stored:
         compacted = compact(self.updates[:count])
         self.snapshot = (count, compacted.snapshot, compacted.pending)
 
-    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
+    def append(
+        self, document: str, updates: list[bytes], done: Callable[[int, list[bytes]], None], *, soon: bool
+    ) -> None:
         def commit() -> None:
             self.updates += updates
-            done(len(self.updates) - len(updates) + 1)
+            done(len(self.updates) - len(updates) + 1, updates)
 
         self.commits.append(commit)
 

@@ -8,8 +8,9 @@ import io
 import os
 import signal
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pycrdt
 import pytest
 
 from zedi.realtime import journal as journal_module
@@ -39,7 +40,7 @@ async def running(address: DatabaseAddress) -> AsyncIterator[Journal]:
 async def append(journal: Journal, document: str, updates: list[bytes]) -> int:
     """Appends and waits for the commit; the number of the first."""
     done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    journal.append(document, updates, done.set_result)
+    journal.append(document, updates, lambda first, rows: done.set_result(first))
     async with asyncio.timeout(SECONDS):
         return await done
 
@@ -71,7 +72,11 @@ async def test_a_flood_is_committed_in_order_and_in_batches(database: Database) 
         numbers: dict[str, list[int]] = {"one": [], "two": []}
         for index in range(BATCH_UPDATES + 500):
             document = ("one", "two")[index % 2]
-            journal.append(document, [str(index).encode()], numbers[document].append)
+
+            def told(first: int, rows: list[bytes], numbers: list[int] = numbers[document]) -> None:
+                numbers.append(first)
+
+            journal.append(document, [str(index).encode()], told)
         async with asyncio.timeout(SECONDS):
             await journal.flush()
         assert journal.waiting == 0
@@ -82,6 +87,53 @@ async def test_a_flood_is_committed_in_order_and_in_batches(database: Database) 
             assert await read(journal, document) == expected
 
 
+async def test_what_comes_of_a_document_for_one_commit_is_one_row(database: Database) -> None:
+    """The first append is told of the row, the others of none; what cannot be merged stays as it is."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    updates: list[bytes] = []
+    kept = doc.observe(lambda event: updates.append(event.update))
+    for letter in "abcd":
+        doc.get("text", type=pycrdt.Text).insert(0, letter)
+    del kept
+    async with running(database.address) as journal:
+        assert await append(journal, "doc", updates[:1]) == 1
+        told: list[tuple[int, list[bytes]]] = []
+        for update in updates[1:]:
+            journal.append("doc", [update], lambda *what: told.append(what))
+        for word in (b"neither", b"nor"):
+            journal.append("other", [word], lambda *what: told.append(what))
+        await journal.flush()
+        row = pycrdt.merge_updates(*updates[1:])
+        assert told == [(2, [row]), (3, []), (3, []), (1, [b"neither"]), (2, [b"nor"])]
+        assert await read(journal, "doc") == [(1, updates[0]), (2, row)]
+        assert await read(journal, "other") == [(1, b"neither"), (2, b"nor")]
+        assert journal.waiting == 0
+
+
+async def test_a_lone_append_is_not_kept_waiting_and_a_flood_is(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a commit the writer rests, so that more goes into the next; but not when somebody says "soon",
+    nor when everything is to be written."""
+    monkeypatch.setattr(journal_module, "PAUSE_SECONDS", 2 * SECONDS)
+    async with running(database.address) as journal:
+        assert await append(journal, "doc", [b"alone"]) == 1
+        told: list[int] = []
+        journal.append("doc", [b"kept"], lambda first, rows: told.append(first))
+        journal.append("other", [b"back"], lambda first, rows: told.append(first))
+        await asyncio.sleep(0)
+        assert journal.commits == 1
+        soon = asyncio.Event()
+        journal.append("shared", [b"x"], lambda first, rows: soon.set(), soon=True)
+        async with asyncio.timeout(SECONDS):
+            await soon.wait()
+        assert told == [2, 1] and journal.commits == 2
+        journal.append("doc", [b"last"], lambda first, rows: told.append(first))
+        async with asyncio.timeout(SECONDS):
+            await journal.flush()
+        assert told == [2, 1, 3]
+
+
 async def test_tasks_that_write_the_same_documents_share_the_numbers(database: Database) -> None:
     """Two writers, many documents in opposite orders: no deadlock, no gap, no number twice."""
     async with running(database.address) as one, running(database.address) as two:
@@ -89,7 +141,7 @@ async def test_tasks_that_write_the_same_documents_share_the_numbers(database: D
         for _ in range(30):
             for journal, order in ((one, documents), (two, documents[::-1])):
                 for document in order:
-                    journal.append(document, [b"x"], lambda first: None)
+                    journal.append(document, [b"x"], lambda first, rows: None)
             await asyncio.sleep(0)
         async with asyncio.timeout(SECONDS):
             await asyncio.gather(one.flush(), two.flush())
@@ -130,8 +182,8 @@ async def test_appends_outlive_a_restart_of_the_server(
         postgres_server.stop(signal.SIGQUIT)
         try:
             numbers: list[int] = []
-            journal.append("doc", [b"during"], numbers.append)
-            journal.append("doc", [b"also"], numbers.append)
+            journal.append("doc", [b"during"], lambda first, rows: numbers.append(first))
+            journal.append("doc", [b"also"], lambda first, rows: numbers.append(first))
             await until(lambda: journal.problem is not None)
             assert journal.waiting > 0 and numbers == []
         finally:
@@ -289,7 +341,7 @@ def test_what_waits_is_bounded() -> None:
             DatabaseAddress("127.0.0.1", 1, "x", "x", "x", "disable"), Log("t", "t", io.StringIO())
         )
         while not journal.full:
-            journal.append("doc", [b"x" * 1024 * 1024], lambda first: None)
+            journal.append("doc", [b"x" * 1024 * 1024], lambda first, rows: None)
         assert 60 < journal.waiting / 1024 / 1024 < 70
 
     asyncio.run(fill())

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.room import MAX_MERGED, REMOTE_SECONDS, Link, Room
+from zedi.realtime.history import RUN_BYTES, joined
+from zedi.realtime.room import REMOTE_SECONDS, Link, Room
 
-Done = Callable[[int], None]
+Done = Callable[[int, list[bytes]], None]
 
 
 class Journal:
@@ -22,18 +23,21 @@ class Journal:
         self.appends: list[tuple[list[bytes], Done]] = []
         self.number = 1
 
-    def append(self, document: str, updates: list[bytes], done: Done) -> None:
+    def append(self, document: str, updates: list[bytes], done: Done, *, soon: bool) -> None:
         self.appends.append((updates, done))
 
     def commit(self) -> None:
         updates, done = self.appends.pop(0)
         first, self.number = self.number, self.number + len(updates)
-        done(first)
+        done(first, updates)
 
 
 class Publisher:
     def __init__(self) -> None:
         self.said: list[tuple[object, ...]] = []
+
+    def shared(self, document: str) -> bool:
+        return False
 
     def updates(self, document: str, first: int, updates: list[bytes]) -> None:
         self.said.append(("updates", first, updates))
@@ -86,6 +90,7 @@ class Scene:
             "doc",
             self.journal,
             self.publisher,
+            lambda room: None,
             lambda room: None,
             lambda room, entries: self.acknowledged.extend(entries),
         )
@@ -195,8 +200,8 @@ def test_a_turn_is_one_frame_and_one_write_a_reader() -> None:
     assert len(scene.acknowledged) == 10
 
 
-def test_a_turn_is_one_row_and_holds_what_was_written_here() -> None:
-    """The journal gets one update for a turn, without what another task has stored; numbers count rows."""
+def test_the_journal_gets_what_was_written_here_and_says_what_it_became() -> None:
+    """Without what another task has stored. Numbers count rows, and other tasks are told of those."""
     scene, typist, other = Scene(), Typist(), Typist()
     author = scene.reader()
     for _ in range(5):
@@ -205,9 +210,12 @@ def test_a_turn_is_one_row_and_holds_what_was_written_here() -> None:
     scene.journal.number = 2
     scene.room.append(author.link, typist.type(), False, 0.0)
     scene.room.flush()
-    ((stored, _),) = scene.journal.appends
+    ((written, done),) = scene.journal.appends
+    assert len(written) == 6
+    stored = joined(written)
     assert len(stored) == 1 and read([wire.Update("doc", stored[0])]) == "x" * 6
-    scene.commit()
+    done(2, stored)
+    scene.room.flush()
     assert scene.room.seen == 2 and not scene.room.gap
     assert scene.publisher.said == [("updates", 2, stored)]
     assert author.take().count(SAVED) == 6
@@ -221,7 +229,7 @@ def test_updates_that_are_long_together_stay_rows_of_their_own() -> None:
     """What would take the loop's time to merge is stored and sent as it came."""
     scene, typist = Scene(), Typist()
     author, peer = scene.reader(), scene.reader()
-    updates = [typist.type("x" * (MAX_MERGED // 2)) for _ in range(3)]
+    updates = [typist.type("x" * (RUN_BYTES // 2)) for _ in range(3)]
     for update in updates:
         scene.room.append(author.link, update, False, 0.0)
     scene.room.flush()

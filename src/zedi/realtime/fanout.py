@@ -168,6 +168,10 @@ class Fanout:
 
     # -- publishing ---------------------------------------------------------------------------------------
 
+    def shared(self, document: str) -> bool:
+        """Whether another task has the document open, as far as is known."""
+        return document in self._company
+
     def updates(self, document: str, first: int, updates: list[bytes]) -> None:
         """Publishes what was committed, where another task has the document open."""
         if not self._in_company(document):

@@ -127,7 +127,7 @@ class History:
         encoded = wire.encode_state_vector(vector)
         if self._last_answer is None or self._last_answer[0] != encoded:
             parts = [self._without(run, vector, encoded) for run in self._runs]
-            self._last_answer = (encoded, _join([part for part in parts if part != wire.EMPTY_UPDATE]))
+            self._last_answer = (encoded, joined([part for part in parts if part != wire.EMPTY_UPDATE]))
         return self._last_answer[1]
 
     def contains(self, update: bytes) -> bool:
@@ -231,8 +231,8 @@ def merge(updates: list[bytes]) -> bytes | None:
         return None
 
 
-def _join(updates: list[bytes]) -> list[bytes]:
-    """Makes one of many small ones."""
+def joined(updates: list[bytes]) -> list[bytes]:
+    """The same in one update, where they are short enough for that and can be merged."""
     if len(updates) > 1 and sum(map(len, updates)) <= RUN_BYTES:
         merged = merge(updates)
         if merged is not None:

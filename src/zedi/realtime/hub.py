@@ -5,14 +5,11 @@ an error to all who waited, never an empty document, and is tried anew when some
 counted by its readers and let go a little after the last one left, when nothing of it is under way; each
 opening has a generation of its own, so a late closing never meets the room that was opened after it.
 
-The beat: what comes in when it is quiet is flushed at the end of its turn of the event loop. The next flush
-comes `_SHORTEST_PAUSE` later at the earliest: a write costs the same however much it carries, so what is
-typed meanwhile is merged, and acknowledgements go along with it. Under load the pause grows with the square
-of what the last flush took: the more there is, the smaller the share of the processor that flushing may have,
-and the more is merged. `_LONGEST_PAUSE` bounds what that adds to the way from author to reader. (400 people
-on 20 pages who type 5, 10, 20, 40 times a second cost 205, 132, 76, 46 µs of processor time an edit where
-the pause is 10 ms at most, and 190, 106, 62, 41 µs like this; half of the edits are with their readers after
-15, 21, 17 and 45 ms, not 10, 14, 14 and 51: at 40 the machine that was measured on has no more to give.)
+The beat: what comes in after some quiet is flushed at the end of its turn of the event loop. After that its
+room rests for a while: a write costs the same however much it carries, so what is typed meanwhile is merged.
+How long that is depends on how busy this task is (`_rest`): a millisecond or two when it has time to spare,
+so that nobody waits for a neighbour who types, and up to _LONGEST_REST when only merging keeps up. An
+acknowledgement that has nothing else to go with waits a few times as long for something that has.
 """
 
 from __future__ import annotations
@@ -46,10 +43,14 @@ REBASE_BYTES: Final = 4 * 1024 * 1024
 """Bytes by which an open room's history must have grown before it is read anew from a snapshot."""
 _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
-_SHORTEST_PAUSE: Final = 0.007
-_GROWTH: Final = 600.0
-"""Seconds of pause for each squared second that a flush took: 0.6 ms after 1 ms, 15 ms after 5 ms."""
-_LONGEST_PAUSE: Final = 0.030
+_SHORTEST_REST: Final = 0.001
+_LONGEST_REST: Final = 0.030
+_REST: Final = 0.040
+"""Seconds of rest for a task that uses all of its processor; it goes with the square of what it uses."""
+_PATIENCE: Final = 8
+"""Rests that an acknowledgement waits for something to go with."""
+_MEASURED: Final = 0.05
+"""Seconds over which the use of the processor is measured."""
 
 
 class LoadError(Exception):
@@ -109,8 +110,16 @@ class Hub:
         self._openings: dict[str, _Opening] = {}
         self._generations = itertools.count(1)
         self._dirty: dict[Room, None] = {}
+        """Rooms that have something for their readers."""
+        self._owing: dict[Room, float] = {}
+        """Rooms that have acknowledgements, with when they are to go."""
         self._beat: asyncio.Handle | None = None
-        self._next_beat = 0.0
+        self._beat_at = 0.0
+        self._rest = _SHORTEST_REST
+        self._use = 0.0
+        """The share of the processor that this thread uses."""
+        self._measured_at = time.monotonic()
+        self._clock = time.thread_time()
         self._tasks: set[asyncio.Task[None]] = set()
         self._catch_ups = asyncio.Semaphore(_CATCH_UPS)
 
@@ -147,9 +156,7 @@ class Hub:
 
     def flush(self) -> None:
         """Sends and stores what has come in, now."""
-        if self._beat is not None:
-            self._beat.cancel()
-        self._flush()
+        self._flush_all(list(self._dirty | self._owing))
 
     async def close(self) -> None:
         """Ends what is still loading or catching up."""
@@ -187,7 +194,7 @@ class Hub:
     # -- opening and closing ------------------------------------------------------------------------------
 
     def _begin(self, document: str) -> _Opening:
-        room = Room(document, self._journal, self._fanout, self._mark, self._committed)
+        room = Room(document, self._journal, self._fanout, self._mark, self._owe, self._committed)
         # The task cannot begin before this function has ended, so it finds its opening complete.
         opening = _Opening(room, next(self._generations), self._task(self._load(document), "load"))
         self._openings[document] = opening
@@ -317,22 +324,56 @@ class Hub:
     # -- the beat -----------------------------------------------------------------------------------------
 
     def _mark(self, room: Room) -> None:
-        self._dirty[room] = None
-        if self._beat is None:
-            loop = asyncio.get_running_loop()
-            delay = self._next_beat - loop.time()
-            self._beat = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
+        if room not in self._dirty:
+            if room.rests_until <= time.monotonic():
+                self._flush_all([room])
+            else:
+                self._dirty[room] = None
+                self._wake(room.rests_until)
+
+    def _owe(self, room: Room) -> None:
+        if room not in self._owing:
+            at = self._owing[room] = time.monotonic() + self._rest * _PATIENCE
+            self._wake(at)
+
+    def _wake(self, at: float) -> None:
+        """Has `_flush` called at `at` of the monotonic clock, or before."""
+        if self._beat is not None:
+            if self._beat_at <= at:
+                return
+            self._beat.cancel()
+        loop = asyncio.get_running_loop()
+        delay = at - time.monotonic()
+        self._beat_at = at
+        self._beat = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
+        """Flushes the rooms whose time has come."""
         self._beat = None
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        dirty, self._dirty = self._dirty, {}
-        clock = time.thread_time()  # its own work: waiting for a busy processor would only make it wait more
-        for room in dirty:
+        # Who would be next in a moment goes along: waking up costs as much as a write.
+        now = time.monotonic() + self._rest / 4
+        ready = [room for room in self._dirty if room.rests_until <= now]
+        ready += [room for room, at in self._owing.items() if at <= now and room not in self._dirty]
+        self._flush_all(ready)
+        if self._dirty or self._owing:
+            self._wake(min([*(room.rests_until for room in self._dirty), *self._owing.values()]))
+
+    def _flush_all(self, rooms: list[Room]) -> None:
+        now = time.monotonic()
+        if now - self._measured_at >= _MEASURED:
+            self._measure(now)
+        for room in rooms:
+            self._dirty.pop(room, None)
+            self._owing.pop(room, None)
+            room.rests_until = now + self._rest
             room.flush()
-        took = time.thread_time() - clock
-        self._next_beat = began + took + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, took * took * _GROWTH))
+
+    def _measure(self, now: float) -> None:
+        clock = time.thread_time()
+        use = (clock - self._clock) / (now - self._measured_at)
+        self._use += (use - self._use) / 2
+        self._clock, self._measured_at = clock, now
+        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._use**4 * 0.3))
 
     # -- other tasks --------------------------------------------------------------------------------------
 

@@ -22,12 +22,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from zedi.realtime import frames, wire
-from zedi.realtime.history import History, Snapshot, merge
+from zedi.realtime.history import History, Snapshot, joined
 
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
-MAX_MERGED: Final = 256 * 1024
-"""Bytes of updates that are merged into one; more go, and are stored, as they are."""
 MAX_PRESENT: Final = 100
 """Awareness clients of one reader."""
 REMOTE_SECONDS: Final = 45.0
@@ -66,6 +64,7 @@ class Link:
 class Publisher(Protocol):
     """What a room needs of the fan-out between tasks. None of these waits or fails."""
 
+    def shared(self, document: str) -> bool: ...
     def updates(self, document: str, first: int, updates: list[bytes]) -> None: ...
     def presence(self, document: str, payload: bytes) -> None: ...
     def stateless(self, document: str, payload: str) -> None: ...
@@ -74,7 +73,9 @@ class Publisher(Protocol):
 class Appender(Protocol):
     """What a room needs of the journal."""
 
-    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None: ...
+    def append(
+        self, document: str, updates: list[bytes], done: Callable[[int, list[bytes]], None], *, soon: bool
+    ) -> None: ...
 
 
 class Entry(NamedTuple):
@@ -98,7 +99,8 @@ class _Here:
 class Room:
     """One open document.
 
-    `dirty(room)` is called when there is something to flush, `acknowledged(room, entries)` after a commit.
+    `dirty(room)` is called when there is something to flush, `owing(room)` when that is nothing but
+    acknowledgements, `acknowledged(room, entries)` after a commit.
     """
 
     def __init__(
@@ -107,12 +109,15 @@ class Room:
         journal: Appender,
         publisher: Publisher,
         dirty: Callable[[Room], None],
+        owing: Callable[[Room], None],
         acknowledged: Callable[[Room, list[Entry]], None],
     ) -> None:
         self.document = document
         self.history = History()
         self.seen = 0
         """All updates up to this number are here."""
+        self.rests_until = 0.0
+        """When it may be flushed again; the hub's."""
         self._since: list[bytes] | None = None
         """While a new history is made: the updates that it may lack."""
         self._ahead: set[int] = set()
@@ -120,6 +125,7 @@ class Room:
         self._journal = journal
         self._publisher = publisher
         self._dirty = dirty
+        self._owing = owing
         self._acknowledged = acknowledged
         self._links: dict[Link, None] = {}
         self._here: dict[int, _Here] = {}
@@ -362,14 +368,13 @@ class Room:
         foreign, self._foreign = self._foreign, []
         own = [entry.update for entry in entries if entry.update is not None]
         fresh = [*own, *foreign]
-        told = _merged(fresh)
+        told = joined(fresh)
         if len(told) < len(fresh):
             self.history.condense(len(fresh), told[0])
         if own:
             self._in_flight.append(entries)
-            # One row for what was typed in a turn: the journal's work is counted in rows.
-            stored = _merged(own) if foreign else told
-            self._journal.append(self.document, stored, self._committed(stored))
+            soon = self._publisher.shared(self.document)
+            self._journal.append(self.document, own, self._stored, soon=soon)
         elif entries:
             self._acknowledge_in_turn(entries)
         self._spread(entries, told, foreign=bool(foreign))
@@ -387,20 +392,7 @@ class Room:
         authors = {entry.link for entry in entries if entry.update is not None}
         author = authors.pop() if len(authors) == 1 and not foreign else None
         saved, self._saved = self._saved, {}
-        packets: dict[bytes, bytes] = {}
-        # A copy: whoever turns out to be too slow leaves while it is written to.
-        for link in list(self._links) if bodies or others else saved:
-            head = link.head
-            if link is author:
-                packet = _packet(head, others)
-            elif (known := packets.get(head)) is not None:
-                packet = known
-            else:
-                packet = packets[head] = _packet(head, bodies + others)
-            if link in saved:
-                packet += link.saved * saved[link]
-            if packet:
-                link.write(packet)
+        self._write(bodies + others, others, author, saved)
         stateless, self._stateless = self._stateless, []
         for source, payload in stateless:
             body = wire.stateless(payload)
@@ -410,16 +402,31 @@ class Room:
                 if link is not source:
                     link.send(body)
 
-    def _committed(self, updates: list[bytes]) -> Callable[[int], None]:
-        def committed(first: int) -> None:
-            entries = self._in_flight.popleft()
-            self._see(first, len(updates))
-            self._publisher.updates(self.document, first, updates)
-            self._acknowledge(entries)
-            if self._saved:
-                self._dirty(self)
+    def _write(
+        self, bodies: list[bytes], others: list[bytes], author: Link | None, saved: dict[Link, int]
+    ) -> None:
+        """Writes `bodies` to every reader, only `others` to `author`, and to each what it is owed: once."""
+        known: bytes | None = None
+        packet = b""
+        # A copy: whoever turns out to be too slow leaves while it is written to.
+        for link in list(self._links) if bodies else list(saved):
+            head = link.head
+            if head != known:  # mostly all readers use the same address
+                known, packet = head, _packet(head, bodies)
+            mine = _packet(head, others) if link is author else packet
+            if link in saved:
+                mine += link.saved * saved[link]
+            if mine:
+                write = link.write
+                write(mine)
 
-        return committed
+    def _stored(self, first: int, rows: list[bytes]) -> None:
+        """The oldest append is committed."""
+        entries = self._in_flight.popleft()
+        if rows:
+            self._see(first, len(rows))
+            self._publisher.updates(self.document, first, rows)
+        self._acknowledge(entries)
 
     def _acknowledge_in_turn(self, entries: list[Entry]) -> None:
         """Acknowledges what needs no commit itself, after the commits that are under way."""
@@ -433,17 +440,10 @@ class Room:
         for link, _, _ in entries:
             if link.saved and not link.closed:
                 self._saved[link] = self._saved.get(link, 0) + 1
+        if self._saved:
+            self._owing(self)
         self._acknowledged(self, entries)
 
 
 def _packet(head: bytes, bodies: list[bytes]) -> bytes:
     return b"".join([frames.binary(head, body) for body in bodies])
-
-
-def _merged(updates: list[bytes]) -> list[bytes]:
-    """The same in one update, where that can be."""
-    if len(updates) > 1 and sum(map(len, updates)) <= MAX_MERGED:
-        merged = merge(updates)
-        if merged is not None:
-            return [merged]
-    return updates
