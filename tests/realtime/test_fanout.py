@@ -86,9 +86,11 @@ class SharedJournal:
             self.after_read = None
             call()
 
-    def append(self, document: str, updates: list[bytes], done: Callable[[int], None]) -> None:
+    def append(
+        self, document: str, updates: list[bytes], done: Callable[[int, list[bytes]], None], *, soon: bool
+    ) -> None:
         self.updates += updates
-        done(len(self.updates) - len(updates) + 1)
+        done(len(self.updates) - len(updates) + 1, updates)
 
 
 @contextlib.asynccontextmanager
