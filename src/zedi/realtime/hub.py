@@ -373,7 +373,7 @@ class Hub:
         use = (clock - self._clock) / (now - self._measured_at)
         self._use += (use - self._use) / 2
         self._clock, self._measured_at = clock, now
-        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._use**4 * 0.3))
+        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._use * self._use * _REST))
 
     # -- other tasks --------------------------------------------------------------------------------------
 

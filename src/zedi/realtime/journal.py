@@ -210,27 +210,39 @@ class Journal:
         Raises one of AWAY when the database does not answer in time.
         """
         whole, asked = after == 0, -1
-        while True:
-            if whole:
-                whole, asked = False, after
-                for row in await self.fetch(SNAPSHOT, document, after):
-                    after = row["seq"]
-                    snapshot = Snapshot(row["data"], row["vector"], row["deletions"])
-                    yield Span(1, after, row["pending"], snapshot)
-            rows = await self.fetch(READ, document, after, READ_UPDATES)
-            head = rows[0]["head"] if rows else 0
-            rows = [row for row in rows if row["seq"] is not None]
-            if (rows[0]["seq"] if rows else head) > after + (1 if rows else 0):
-                if asked != after:
-                    whole = True  # they were deleted: a newer snapshot says what they said
-                    continue
-                # Only a hand in the tables can bring this about. What is left is given all the same.
-                self._log.event("journal_gap", level="error", document=document, after=after, head=head)
-            if rows:
-                yield Span(rows[0]["seq"], rows[-1]["seq"], [row["data"] for row in rows])
-                after = rows[-1]["seq"]
-            if len(rows) < READ_UPDATES:
-                return
+        ahead: asyncio.Task[Any] | None = None
+        try:
+            while True:
+                if whole:
+                    whole, asked = False, after
+                    for row in await self.fetch(SNAPSHOT, document, after):
+                        after = row["seq"]
+                        snapshot = Snapshot(row["data"], row["vector"], row["deletions"])
+                        yield Span(1, after, row["pending"], snapshot)
+                rows = await (ahead or self.fetch(READ, document, after, READ_UPDATES))
+                ahead = None
+                head = rows[0]["head"] if rows else 0
+                rows = [row for row in rows if row["seq"] is not None]
+                if (rows[0]["seq"] if rows else head) > after + (1 if rows else 0):
+                    if asked != after:
+                        whole = True  # they were deleted: a newer snapshot says what they said
+                        continue
+                    # Only a hand in the tables can bring this about. What is left is given all the same.
+                    self._log.event("journal_gap", level="error", document=document, after=after, head=head)
+                more = len(rows) == READ_UPDATES
+                if more:
+                    # The database reads while the caller works on what is here.
+                    ahead = asyncio.create_task(self.fetch(READ, document, rows[-1]["seq"], READ_UPDATES))
+                if rows:
+                    yield Span(rows[0]["seq"], rows[-1]["seq"], [row["data"] for row in rows])
+                    after = rows[-1]["seq"]
+                if not more:
+                    return
+        finally:
+            if ahead is not None:
+                # Whoever asked does not want the rest.
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
 
     async def fetch(self, query: str, *args: object) -> Any:
         """Rows. Raises one of AWAY when the database does not answer in time."""
