@@ -209,7 +209,7 @@ async def test_messages_during_the_load_are_not_lost(quick: None) -> None:
 
 
 async def test_a_flood_is_merged_and_a_lone_edit_is_not_kept_waiting() -> None:
-    """The first edit goes at the end of its turn; those right after it go together with the next beat."""
+    """The first edit goes at once; those right after it go together, when the room has rested."""
     scene = Scene([])
     room = await scene.hub.open("doc")
     link, writes = a_link(), list[bytes]()
@@ -217,8 +217,6 @@ async def test_a_flood_is_merged_and_a_lone_edit_is_not_kept_waiting() -> None:
     room.enter(Link("doc", writes.append))
     updates = typed(50)
     room.append(link, updates[0], False, 0.0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
     assert len(writes) == 1
     for update in updates[1:]:
         room.append(link, update, False, 0.0)
@@ -226,6 +224,63 @@ async def test_a_flood_is_merged_and_a_lone_edit_is_not_kept_waiting() -> None:
         while len(writes) < 2:  # noqa: ASYNC110 (nobody announces it)
             await asyncio.sleep(0)
     assert len(writes) == 2 and len(scene.journal.commits) == 2
+    await scene.hub.close()
+
+
+class Clocks:
+    """The time, and the processor time that has been used."""
+
+    def __init__(self) -> None:
+        self.now = self.used = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def thread_time(self) -> float:
+        return self.used
+
+
+async def test_a_busy_task_lets_its_rooms_rest_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more of the processor it uses the longer they rest, within bounds; with time to spare, hardly."""
+    clocks = Clocks()
+    monkeypatch.setattr(hub, "time", clocks)
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    room.enter(a_link())
+    updates = iter(typed(400))
+
+    def rest(use: float) -> float:
+        """Of a room, in seconds, after five seconds of that use."""
+        for _ in range(100):
+            clocks.now += 0.05
+            clocks.used += 0.05 * use
+            room.append(a_link(), next(updates), False, 0.0)
+            scene.hub.flush()
+        return room.rests_until - clocks.now
+
+    assert rest(0.1) == pytest.approx(0.001)
+    assert rest(1.0) == pytest.approx(0.030)
+    clocks.now += 60  # nobody writes; who comes first after that need not wait
+    assert rest(0.0) == pytest.approx(0.001)
+    await scene.hub.close()
+
+
+async def test_a_beat_that_comes_late_makes_rooms_rest_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else has the processor: a task that gets little of it uses little, and merges more all the
+    same."""
+    clocks = Clocks()
+    monkeypatch.setattr(hub, "time", clocks)
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    room.enter(a_link())
+    updates = iter(typed(100))
+    for _ in range(20):
+        room.append(a_link(), next(updates), False, 0.0)
+        room.append(a_link(), next(updates), False, 0.0)  # waits until the room has rested
+        before = room.rests_until
+        clocks.now += 0.05
+        await soon(lambda before=before: room.rests_until > before)  # type: ignore[misc]
+    assert room.rests_until - clocks.now == pytest.approx(0.030)
     await scene.hub.close()
 
 

@@ -5,10 +5,10 @@ an error to all who waited, never an empty document, and is tried anew when some
 counted by its readers and let go a little after the last one left, when nothing of it is under way; each
 opening has a generation of its own, so a late closing never meets the room that was opened after it.
 
-The beat: what comes in after some quiet is flushed at the end of its turn of the event loop. After that its
-room rests for a while: a write costs the same however much it carries, so what is typed meanwhile is merged.
-How long that is depends on how busy this task is (`_rest`): a millisecond or two when it has time to spare,
-so that nobody waits for a neighbour who types, and up to _LONGEST_REST when only merging keeps up. An
+The beat: what comes in after some quiet is flushed at once. After that its room rests for a while: a write
+costs the same however much it carries, so what is typed meanwhile is merged. A task that has time to spare
+lets its rooms rest for a millisecond, and nobody waits; one that uses more than _SHARE of a processor, or
+gets none when it should, lets them rest longer and longer (`_measure`), up to _LONGEST_REST. An
 acknowledgement that has nothing else to go with waits a few times as long for something that has.
 """
 
@@ -45,12 +45,17 @@ _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
 _SHORTEST_REST: Final = 0.001
 _LONGEST_REST: Final = 0.030
-_REST: Final = 0.040
-"""Seconds of rest for a task that uses all of its processor; it goes with the square of what it uses."""
+_SHARE: Final = 0.3
+"""Of a processor: who uses more lets rooms rest longer. What is left is for crowds who join."""
+_LATE: Final = 0.005
+"""Seconds after its time at which a beat says that there is no processor to be had: somebody else has it, or
+the task has used up what it is given."""
 _PATIENCE: Final = 8
 """Rests that an acknowledgement waits for something to go with."""
 _MEASURED: Final = 0.05
 """Seconds over which the use of the processor is measured."""
+_STEP: Final = 1.5
+"""By which the rest changes at most in so many seconds."""
 
 
 class LoadError(Exception):
@@ -116,8 +121,7 @@ class Hub:
         self._beat: asyncio.Handle | None = None
         self._beat_at = 0.0
         self._rest = _SHORTEST_REST
-        self._use = 0.0
-        """The share of the processor that this thread uses."""
+        self._late = False
         self._measured_at = time.monotonic()
         self._clock = time.thread_time()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -350,10 +354,13 @@ class Hub:
     def _flush(self) -> None:
         """Flushes the rooms whose time has come."""
         self._beat = None
+        now = time.monotonic()
+        if now - self._beat_at > _LATE:
+            self._late = True
         # Who would be next in a moment goes along: waking up costs as much as a write.
-        now = time.monotonic() + self._rest / 4
-        ready = [room for room in self._dirty if room.rests_until <= now]
-        ready += [room for room, at in self._owing.items() if at <= now and room not in self._dirty]
+        soon = now + self._rest / 4
+        ready = [room for room in self._dirty if room.rests_until <= soon]
+        ready += [room for room, at in self._owing.items() if at <= soon and room not in self._dirty]
         self._flush_all(ready)
         if self._dirty or self._owing:
             self._wake(min([*(room.rests_until for room in self._dirty), *self._owing.values()]))
@@ -369,11 +376,12 @@ class Hub:
             room.flush()
 
     def _measure(self, now: float) -> None:
-        clock = time.thread_time()
-        use = (clock - self._clock) / (now - self._measured_at)
-        self._use += (use - self._use) / 2
-        self._clock, self._measured_at = clock, now
-        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._use * self._use * _REST))
+        """Makes the rest longer or shorter, by how much more or less of the processor is used than may be."""
+        clock, since = time.thread_time(), now - self._measured_at
+        use = (clock - self._clock) / since
+        change = _STEP if self._late else min(_STEP, max(1 / _STEP, use / _SHARE))
+        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._rest * change ** (since / _MEASURED)))
+        self._clock, self._measured_at, self._late = clock, now, False
 
     # -- other tasks --------------------------------------------------------------------------------------
 
