@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import httpx
+import pycrdt
 import pytest
 from tests.servers import SECONDS
 
 from zedi import contract
+from zedi.realtime import wire
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import NodeClients, StartService
+    from tests.realtime.conftest import Connect, NodeClients, RawClient, StartService
     from tests.servers import Database, Issuer, Server
 
 pytestmark = pytest.mark.server
@@ -138,3 +141,66 @@ async def test_without_redis_a_right_is_asked_for_again_in_time(
     finally:
         await connection.close()
     await clients.wait("other", denied=["no such page"])
+
+
+async def attached(client: RawClient, page: str, token: str) -> RawClient:
+    client.say(wire.Token(page, token, None))
+    assert await client.next() == wire.Authenticated(page, "read-write")
+    return client
+
+
+async def change_silently(database: Database, change: str) -> None:
+    """What Redis would have told of, and lost."""
+    connection = await database.connect()
+    try:
+        await connection.execute(change)
+    finally:
+        await connection.close()
+
+
+async def test_a_new_token_is_taken_while_the_database_is_away(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, postgres_server: Server
+) -> None:
+    """Its author goes on writing beyond the end of the first one, with the right they had; as soon as the
+    database is back they are asked about, and have the one they have got by now."""
+    soon = "from zedi.realtime import journal, server; journal._LONGEST_PAUSE = server._REASSESS_PAUSE = 0.05"
+    service = await start_service(database, change=soon)
+    page, token = await database.page(), issuer.token(seconds=2)
+    author = await attached(await connect(service), page, token)
+    other = await attached(await connect(service), page, token)
+    await change_silently(database, "UPDATE pages SET everybody = 'view'")
+    postgres_server.stop(signal.SIGQUIT)
+    try:
+        author.say(wire.Token(page, issuer.token(), None))
+        assert await author.until(wire.Authenticated) == wire.Authenticated(page, "read-write")
+        assert await other.close_code() == 4401  # the first token has ended
+        doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+        doc.get("text", type=pycrdt.Text).insert(0, "still here")
+        author.say(wire.Update(page, doc.get_update()))
+        author.say(wire.Ping())
+        await author.until(wire.Pong)
+    finally:
+        postgres_server.start()
+    heard = {await author.next(), await author.next()}
+    assert heard == {wire.SyncStatus(page, True), wire.Authenticated(page, "readonly")}
+    assert await database.text(page) == "still here"
+
+
+async def test_nobody_else_gets_in_while_the_database_is_away(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, postgres_server: Server
+) -> None:
+    """Not somebody else under an address that is open, nor the same person under one that is not, nor they
+    themselves with a token that is not good."""
+    service, page = await start_service(database), await database.page()
+    token = issuer.token(sub="hanako")
+    clients = [await attached(await connect(service), page, token) for _ in range(3)]
+    postgres_server.stop(signal.SIGQUIT)
+    try:
+        clients[0].say(wire.Token(page, issuer.token(sub="taro"), None))
+        clients[1].say(wire.Token(f"{page}\0other", token, None))
+        clients[2].say(wire.Token(page, issuer.token(sub="hanako", seconds=-60), None))
+        assert [await client.close_code() for client in clients[:2]] == [1013, 1013]
+        assert await clients[2].next() == wire.Denied(page, "the token has expired")
+    finally:
+        postgres_server.start()
+    assert all(client.frames.empty() for client in clients)

@@ -322,7 +322,7 @@ class Connection(WSListener):
         try:
             user = await service.tokens.authenticate(token)
             changes = service.access_changes
-            (mode,) = await service.access.modes([(user.sub, document)])
+            mode = await self._mode(address, document, user.sub)
             if mode is None:
                 raise TokenError("no such page")
             if address not in self._rooms:
@@ -357,6 +357,21 @@ class Connection(WSListener):
             self._do(self._session.authenticated(address, attempt, user, mode, time.time()))
             if service.access_changes != changes:
                 service.access_changed(document)  # it may have been this one, after we had asked
+
+    async def _mode(self, address: str, document: str, sub: str) -> Mode | None:
+        """How a user whose token was good may open the document; None: not at all.
+
+        Who has it open and only brings a new token keeps it as it is while the database is away, and is asked
+        about once it answers. Raises one of AWAY for all others.
+        """
+        try:
+            (mode,) = await self._service.access.modes([(sub, document)])
+        except AWAY:
+            mode = self._session.mode(address, sub)
+            if mode is None:
+                raise
+            self._service.access_changed(document)
+        return mode
 
 
 class Service:

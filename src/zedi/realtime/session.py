@@ -333,6 +333,15 @@ class Session:
             if document.phase is _Phase.LIVE and document.user is not None
         ]
 
+    def mode(self, address: str, sub: str) -> Mode | None:
+        """How this user has the address open; None: they do not."""
+        document = self._documents.get(address)
+        if document is None or document.phase is not _Phase.LIVE:
+            return None
+        if document.user is None or document.user.sub != sub:
+            return None
+        return "readonly" if document.read_only else "read-write"
+
     def reassessed(self, address: str, user: User, mode: Mode | None, now: float) -> list[Effect]:
         """How the user whom `readers` gave may have the document from now on; None: not any more."""
         document = self._documents.get(address)
