@@ -615,7 +615,8 @@ async def test_a_task_that_is_cut_off_from_the_database_comes_back(
     """Nothing of one task gets to PostgreSQL or back, and nobody tells it: the other goes on, its own writers
     too but unacknowledged; whoever wants another document there is told to try again, and gets in later."""
     network, _ = before
-    far = await scene.start_service(through(scene.database, network), redis(valkey_server), change=SOON)
+    at_once = f"{SOON}; from zedi.realtime import hub; hub.LOAD_SECONDS = 1.0"
+    far = await scene.start_service(through(scene.database, network), redis(valkey_server), change=at_once)
     near = await scene.start_service(scene.database, redis(valkey_server))
     page, unopened = [await scene.database.page() for _ in range(2)]
     cut_off, going_on = await scene.write(far, page, 2), await scene.write(near, page, 2)
@@ -636,6 +637,27 @@ async def test_a_task_that_is_cut_off_from_the_database_comes_back(
     assert all(writer.codes == [] for writer in (*cut_off, *going_on))
     assert unexplained(near) == []
     assert unexplained(far, "database_away", "not_loaded") == []
+
+
+async def test_who_comes_while_the_database_wakes_is_let_in(
+    scene: Scene, before: tuple[Proxy, Proxy]
+) -> None:
+    """A paused database takes connections and answers none of them, for longer than an attempt to connect may
+    take: more people than there are connections wait on the sockets they came with, and are in when it is
+    awake."""
+    network, _ = before
+    service = await scene.start_service(through(scene.database, network), change=SOON)
+    pages = [await scene.database.page() for _ in range(2)]
+    network.stall()
+    waiting = [writer for page in pages for writer in scene.join(service, page, 4)]
+    await service.logged("access")  # an attempt has failed
+    for writer in waiting:
+        writer.edit()
+    network.heal(revive=False)
+    await scene.until(lambda: all(writer.settled for writer in waiting))
+    await scene.all_equal()
+    assert all(writer.joined == 1 and writer.codes == [] for writer in waiting)
+    assert unexplained(service) == []
 
 
 async def test_connections_that_are_reset_lose_nothing(scene: Scene, before: tuple[Proxy, Proxy]) -> None:

@@ -191,7 +191,8 @@ async def test_nobody_else_gets_in_while_the_database_is_away(
 ) -> None:
     """Not somebody else under an address that is open, nor the same person under one that is not, nor they
     themselves with a token that is not good."""
-    service, page = await start_service(database), await database.page()
+    service = await start_service(database, change="from zedi.realtime import hub; hub.LOAD_SECONDS = 0.5")
+    page = await database.page()
     token = issuer.token(sub="hanako")
     clients = [await attached(await connect(service), page, token) for _ in range(3)]
     postgres_server.stop(signal.SIGQUIT)

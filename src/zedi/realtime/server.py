@@ -43,7 +43,7 @@ from zedi.realtime.access import Mode, PageAccess, TokenError, TokenVerifier, Us
 from zedi.realtime.compactor import Compactor
 from zedi.realtime.config import Config, ServiceError
 from zedi.realtime.fanout import Fanout
-from zedi.realtime.hub import Hub, LoadError
+from zedi.realtime.hub import LOAD_SECONDS, Hub, LoadError
 from zedi.realtime.journal import AWAY, Journal
 from zedi.realtime.log import Level, Log
 from zedi.realtime.metrics import CONTENT_TYPE, Metrics, Sample, exposition
@@ -74,6 +74,10 @@ REASSESS_SECONDS: Final = 60.0
 """After this long without news of access, everybody's is asked for again."""
 _REASSESS_BATCH: Final = 1000
 _REASSESS_PAUSE: Final = 2.0
+_ASKING: Final = 3
+"""So many ask at a time what they may open, as many as the journal has connections for; while the database is
+away only these try it again and again, however many wait."""
+_ASK_PAUSE: Final = 0.5
 _READ_BUFFER: Final = 4096
 _BACKLOG: Final = 4096
 """Connections that the kernel accepts for us while we are busy (at most net.core.somaxconn). When a task ends
@@ -320,19 +324,20 @@ class Connection(WSListener):
         service = self._service
         began = time.monotonic()
         try:
-            user = await service.tokens.authenticate(token)
-            changes = service.access_changes
-            mode = await self._mode(address, document, user.sub)
-            if mode is None:
-                raise TokenError("no such page")
-            if address not in self._rooms:
-                room = await service.hub.open(document)
-                if self._closing or not self._session.wants(address, attempt) or address in self._rooms:
-                    service.hub.release(room)
-                else:
-                    link = Link(address, self.write)
-                    self._rooms[address] = (room, link)
-                    room.enter(link)
+            async with asyncio.timeout(LOAD_SECONDS):
+                user = await service.tokens.authenticate(token)
+                changes = service.access_changes
+                mode = await self._mode(address, document, user.sub)
+                if mode is None:
+                    raise TokenError("no such page")
+                if address not in self._rooms:
+                    room = await service.hub.open(document)
+                    if self._closing or not self._session.wants(address, attempt) or address in self._rooms:
+                        service.hub.release(room)
+                    else:
+                        link = Link(address, self.write)
+                        self._rooms[address] = (room, link)
+                        room.enter(link)
         except TokenError as error:
             service.metrics.errors += 1
             self._event("denied", level="warning", document=document, reason=error.reason)
@@ -362,16 +367,19 @@ class Connection(WSListener):
         """How a user whose token was good may open the document; None: not at all.
 
         Who has it open and only brings a new token keeps it as it is while the database is away, and is asked
-        about once it answers. Raises one of AWAY for all others.
+        about once it answers. All others wait for that: the caller sets the bound.
         """
-        try:
-            (mode,) = await self._service.access.modes([(sub, document)])
-        except AWAY:
-            mode = self._session.mode(address, sub)
-            if mode is None:
-                raise
-            self._service.access_changed(document)
-        return mode
+        service = self._service
+        if self._session.mode(address, sub) is not None:
+            try:
+                (mode,) = await service.access.modes([(sub, document)])
+                return mode
+            except AWAY:
+                mode = self._session.mode(address, sub)
+                if mode is not None:
+                    service.access_changed(document)
+                    return mode
+        return await service.mode(sub, document)
 
 
 class Service:
@@ -388,6 +396,7 @@ class Service:
         self.strangers = Strangers()
         self.access_changes = 0
         """How often it was heard that access to something has changed."""
+        self._asking = asyncio.Semaphore(_ASKING)
         self._reassess: set[str | None] = set()
         self._reassess_wake = asyncio.Event()
         self.compactor = Compactor(self.log, lambda document, seq: self.hub.compacted(document, seq))
@@ -459,6 +468,24 @@ class Service:
         self._connections.pop(connection, None)
 
     # -- access -------------------------------------------------------------------------------------------
+
+    async def mode(self, sub: str, document: str) -> Mode | None:
+        """How a user may open a document; None: not at all. Waits for as long as the database is away.
+
+        A database that was paused takes longer to wake than an attempt to connect may take.
+        """
+        told = False
+        async with self._asking:
+            while True:
+                try:
+                    (mode,) = await self.access.modes([(sub, document)])
+                    return mode
+                except AWAY as error:
+                    if not told:
+                        reason = str(error) or type(error).__name__
+                        self.log.event("access", level="warning", document=document, reason=reason)
+                        told = True
+                await asyncio.sleep(_ASK_PAUSE)
 
     def access_changed(self, document: str | None) -> None:
         """Who may open `document` (None: any of them) is asked again for all who have it open."""
