@@ -76,16 +76,20 @@ class Database:
     name: str
     credentials: dict[str, Any]
 
-    async def connect(self) -> asyncpg.Connection:
+    def options(self) -> dict[str, Any]:
+        """What asyncpg needs to connect."""
         given = self.credentials
-        return await asyncpg.connect(
-            host=given["host"],
-            port=given["port"],
-            user=given["username"],
-            password=given["password"],
-            database=self.name,
-            ssl=False,
-        )
+        return {
+            "host": given["host"],
+            "port": given["port"],
+            "user": given["username"],
+            "password": given["password"],
+            "database": self.name,
+            "ssl": False,
+        }
+
+    async def connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(**self.options())
 
     async def pages(self, count: int) -> list[str]:
         """Makes pages; their ids are their documents' names."""
@@ -171,9 +175,9 @@ class Stage:
         finally:
             await administrator.close()
         database = Database(name, credentials)
+        await migrate(database.options())
         connection = await database.connect()
         try:
-            await migrate(connection)
             await connection.execute(_PEER_TABLE)
         finally:
             await connection.close()

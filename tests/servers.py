@@ -200,11 +200,7 @@ async def empty_database(postgres_server: Server) -> Database:
 @pytest.fixture
 async def database(empty_database: Database) -> Database:
     """A database with the tables in it."""
-    connection = await empty_database.connect()
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()
+    await migrate(empty_database.address.options())
     return empty_database
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pycrdt
 import pytest
 
+from zedi import schema
+from zedi.realtime import config
 from zedi.realtime import journal as journal_module
 from zedi.realtime.config import DatabaseAddress
 from zedi.realtime.journal import BATCH_UPDATES, Journal
@@ -331,6 +333,31 @@ async def test_it_starts_before_the_database_and_makes_the_tables(empty_database
     async with running(empty_database.address) as one, running(empty_database.address) as two:
         first, second = await asyncio.gather(append(one, "doc", [b"1"]), append(two, "doc", [b"2"]))
         assert sorted((first, second)) == [1, 2]
+
+
+async def test_it_waits_for_whoever_makes_the_tables(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """Another task is at it for longer than any statement may take: this one is ready when that one is."""
+    for module in (config, journal_module):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr(module, "COMMAND_SECONDS", 0.2)
+    other = await empty_database.connect()
+    try:
+        await other.execute("SELECT pg_advisory_lock($1)", schema._LOCK)
+        async with running(empty_database.address) as journal:
+            await until(
+                lambda: other.fetchval(
+                    "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND wait_event = 'advisory' AND clock_timestamp() - query_start > '0.5 s'"
+                )
+            )
+            assert not journal.opened
+            await other.execute("SELECT pg_advisory_unlock($1)", schema._LOCK)
+            monkeypatch.undo()
+            assert await append(journal, "doc", [b"1"]) == 1
+    finally:
+        await other.close()
 
 
 def test_what_waits_is_bounded() -> None:

@@ -86,12 +86,8 @@ async def _migrate(config: Config, log: Log) -> None:
     pause, told = _FIRST_PAUSE, False
     while True:
         try:
-            connection = await asyncpg.connect(**config.database.options())
-            try:
-                for name in await migrate(connection):
-                    log.event("migrated", file=name)
-            finally:
-                await connection.close()
+            for name in await migrate(config.database.options()):
+                log.event("migrated", file=name)
             return
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if not told:

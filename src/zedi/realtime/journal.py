@@ -270,7 +270,7 @@ class Journal:
         What is not committed by then was not acknowledged either.
         """
         try:
-            await self._persist(self._open)
+            await self._persist(self._open, bounded=False)
             while True:
                 await self._next()
                 if self._aside:
@@ -401,13 +401,13 @@ class Journal:
         self.commits += 1
         return {head["name"]: head["seq"] - len(batch[head["name"]].rows) for head in heads}
 
-    async def _persist(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(self, work: Callable[[], Awaitable[T]], *, bounded: bool = True) -> T:
         """Does `work` until it succeeds, waiting longer each time."""
         pause = _FIRST_PAUSE
         told = False
         while True:
             try:
-                async with asyncio.timeout(CONNECT_SECONDS + COMMAND_SECONDS):
+                async with asyncio.timeout(CONNECT_SECONDS + COMMAND_SECONDS if bounded else None):
                     result = await work()
             except AWAY as error:
                 # Whatever state the connection is in, nobody has to find out.
@@ -427,10 +427,8 @@ class Journal:
                 return result
 
     async def _open(self) -> None:
-        self._connection = await self._connect()
-        for name in await migrate(self._connection):
+        for name in await migrate(self._address.options()):
             self._log.event("migrated", file=name)
-        self._drop()  # that one waits for locks as long as it takes
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=_READERS,
@@ -441,9 +439,6 @@ class Journal:
 
     async def _writer(self) -> asyncpg.Connection[asyncpg.Record]:
         if self._connection is None:
-            self._connection = await self._connect()
+            self._connection = await asyncpg.connect(**self._address.options())
             await self._connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS:g}s'")
         return self._connection
-
-    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        return await asyncpg.connect(**self._address.options())

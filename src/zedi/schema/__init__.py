@@ -8,22 +8,32 @@ so that the tasks of the release before can go on working.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
 _LOCK: Final = 0x7A656469  # "zedi": any number will do, as long as all agree
+_LOCK_SECONDS: Final = 5.0
+"""How long a file waits for a table: all who come after it wait with it, and they are at work."""
 
 
-async def migrate(connection: asyncpg.Connection) -> list[str]:
+async def migrate(options: Mapping[str, Any]) -> list[str]:
     """Brings the database up to date; returns the names of the files that were applied.
 
-    Raises asyncpg.PostgresError when the database refuses one; nothing of that file is kept.
+    It connects with these options of asyncpg, but without `command_timeout`: a file takes as long as it
+    takes, and so does whoever is at it already. Who cancels it does not wait for the server either: that
+    finishes the file by itself, whole or not at all.
+
+    Raises what asyncpg raises: OSError and the like when the database is away, asyncpg.PostgresError when it
+    refuses a file or does not get a table for it in time; nothing of that file is kept.
     """
     applied: list[str] = []
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    connection = await asyncpg.connect(**{**options, "command_timeout": None})
     try:
+        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS:g}s'")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations ("
             " name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -32,12 +42,12 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
         for name, sql in _files():
             if name in done:
                 continue
-            async with connection.transaction():
-                await connection.execute(sql)
-                await connection.execute("INSERT INTO migrations (name) VALUES ($1)", name)
+            # One message, so one transaction, which needs nobody here to end it.
+            await connection.execute(f"{sql}\n;INSERT INTO migrations (name) VALUES ('{name}')")
             applied.append(name)
     finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        # The lock ends with the connection. To close it in order would wait for what was cancelled.
+        connection.terminate()
     return applied
 
 
