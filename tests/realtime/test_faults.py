@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import re
 import resource
 import signal
 import time
+import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -285,6 +287,14 @@ def unexplained(service: Service, *explained: str) -> list[dict[str, Any]]:
     return [line for line in service.log if line.get("level") == "error" and line["event"] not in explained]
 
 
+def metric(service: Service, name: str) -> float:
+    """What /metrics says about it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=SECONDS) as answer:
+        found = re.search(rf"^zedi_{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
 class Proxy:
     """A port before a server's, and a network in between that can fail.
 
@@ -436,6 +446,38 @@ async def test_edits_go_on_while_the_database_is_dead(scene: Scene, postgres_ser
     await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
     await scene.memory_back(service, held)
+    assert unexplained(service, "database_away") == []
+
+
+async def test_what_the_journal_cannot_hold_stays_with_its_author(
+    scene: Scene, postgres_server: Server
+) -> None:
+    """The database stays away until no more may wait for it: whoever writes on is closed with 1013 and keeps
+    it, who is silent is left in peace; all come back with all of it when the database does."""
+    bound = 20_000
+    small = (
+        f"from zedi.realtime import journal; journal.WAITING_BYTES = {bound}; journal._LONGEST_PAUSE = 0.2"
+    )
+    service = await scene.start_service(scene.database, change=small)
+    page = await scene.database.page()
+    (reader,) = scene.join(service, page)
+    await scene.until(lambda: reader.settled)
+    writers = await scene.write(service, page, 4)
+    try:
+        kill_postgres(postgres_server)
+        await service.logged("database_away")
+        await scene.until(lambda: all(writer.codes for writer in writers))
+        acknowledged, typed = scene.acknowledged(), [writer.clock for writer in writers]
+        await scene.until(lambda: all(w.clock > t + 10 for w, t in zip(writers, typed, strict=True)))
+        assert scene.acknowledged() == acknowledged
+        waiting = metric(service, "journal_waiting_bytes")
+        assert bound <= waiting < bound + 10_000
+    finally:
+        postgres_server.start()
+    await scene.goes_on(writers, 40)
+    await scene.all_equal()
+    # Whoever is back before all that waited is stored may be closed again.
+    assert all(set(writer.codes) == {1013} for writer in writers) and reader.codes == []
     assert unexplained(service, "database_away") == []
 
 
