@@ -589,6 +589,45 @@ async def tell_valkey(server: Server, command: str) -> None:
     await writer.wait_closed()
 
 
+async def test_idle_sockets_let_the_database_pause(scene: Scene, valkey_server: Server) -> None:
+    """A while after the last edit no task is connected to PostgreSQL, with all sockets open; whoever then
+    writes on has it stored."""
+    soon = "from zedi.realtime import journal; journal._IDLE_SECONDS = 0.2"
+    services = [
+        await scene.start_service(scene.database, redis(valkey_server), change=soon) for _ in range(2)
+    ]
+    page = await scene.database.page()
+    writers = [writer for service in services for writer in await scene.write(service, page, 2)]
+    readers = [reader for service in services for reader in scene.join(service, page)]
+    await scene.until(lambda: all(reader.settled for reader in readers))
+    observer = await scene.database.connect()
+
+    async def connected() -> int:
+        count: int = await observer.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        return count
+
+    async def nobody() -> bool:
+        return await connected() == 0
+
+    try:
+        assert await connected() >= len(services)
+        for writer in writers:
+            await writer.end()
+        await scene.until(nobody)
+        assert [metric(service, "connections") for service in services] == [3, 3]
+        writers[0].edit()
+        await scene.until(lambda: writers[0].settled)
+        await scene.until(nobody)
+    finally:
+        await observer.close()
+    await scene.all_equal()
+    assert all(writer.codes == [] for writer in scene.writers)
+    assert all(unexplained(service) == [] for service in services)
+
+
 # -- messages and networks that are lost ---------------------------------------------------------------------
 
 
