@@ -272,6 +272,53 @@ async def test_authors_hear_saved_before_a_drain_closes_their_socket(
     assert await client.close_code() == 1012
 
 
+async def test_a_task_that_goes_takes_nobody_in_and_closes_one_after_the_other(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """SIGTERM: /health and newcomers hear 503 before anybody is closed; those who are not closed yet are
+    served on, and the task ends with status 0."""
+    slow = "from zedi.realtime import server; server.DRAIN_INTERVAL = 0.3"
+    service, page = await start_service(database, change=slow, DRAIN_SECONDS="60"), await database.page()
+    clients = [await connect(service) for _ in range(4)]
+    for client in clients:
+        await join(client, page, issuer.token())
+    first, last = clients[0], clients[-1]
+    first.say(wire.Update(page, an_update(1)))
+    await first.until(wire.SyncStatus)
+
+    async def turned_away() -> None:
+        status, body = service.health()
+        assert status == 503 and body["draining"] and not body["ready"]
+        with pytest.raises(picows.WSHandshakeError, match="503"):
+            await connect(service)
+
+    async def served(client: RawClient) -> None:
+        client.say(wire.Ping())
+        await client.until(wire.Pong)
+
+    locker = await database.connect()
+    try:
+        transaction = locker.transaction()
+        await transaction.start()
+        await locker.execute("SELECT 1 FROM documents WHERE name = $1 FOR UPDATE", page)
+        first.say(wire.Update(page, an_update(1)))  # so that the journal keeps it waiting
+        await served(first)
+        service.process.send_signal(signal.SIGTERM)
+        await service.logged("draining")
+        await turned_away()
+        for client in clients:
+            await served(client)
+        await transaction.rollback()
+    finally:
+        await locker.close()
+    assert await first.close_code() == 1012
+    await served(last)
+    await turned_away()
+    assert [await client.close_code() for client in clients] == [1012] * 4
+    async with asyncio.timeout(20):
+        assert await service.process.wait() == 0
+
+
 @pytest.mark.parametrize("form", ["/realtime/{}", "/realtime/{}/", "//realtime//{}", "/{}"])
 async def test_y_websocket_finds_its_room_in_the_path(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer, form: str
