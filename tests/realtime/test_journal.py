@@ -352,7 +352,7 @@ async def test_it_waits_for_whoever_makes_the_tables(
                     " AND wait_event = 'advisory' AND clock_timestamp() - query_start > '0.5 s'"
                 )
             )
-            assert not journal.opened
+            assert not journal.opened and journal.problem == "not connected yet"
             await other.execute("SELECT pg_advisory_unlock($1)", schema._LOCK)
             monkeypatch.undo()
             assert await append(journal, "doc", [b"1"]) == 1

@@ -84,6 +84,29 @@ async def test_a_file_does_not_queue_for_a_table_for_long(
         await reader.close()
 
 
+async def test_who_is_gone_does_not_stay_in_the_queue(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is told to go while another one migrates leaves no connection behind."""
+    monkeypatch.setattr(schema, "_GONE_SECONDS", 0.1)
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    )
+    connection = await empty_database.connect()
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", schema._LOCK)
+        migrating = asyncio.create_task(schema.migrate(empty_database.address.options()))
+        async with asyncio.timeout(20):
+            while await connection.fetchval(waiting) == 0:
+                pass
+            migrating.cancel()
+            await asyncio.wait([migrating])
+            while await connection.fetchval(waiting) == 1:
+                pass
+    finally:
+        await connection.close()
+
+
 async def test_what_nobody_waits_for_any_more_is_finished_whole(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,15 @@ import asyncpg
 _LOCK: Final = 0x7A656469  # "zedi": any number will do, as long as all agree
 _LOCK_SECONDS: Final = 5.0
 """How long a file waits for a table: all who come after it wait with it, and they are at work."""
+_GONE_SECONDS: Final = 1.0
+"""How often the server looks whether those are still there who wait for their turn."""
+# While it waits, whoever is gone leaves the queue, and one of the few connections. Before 15 not every system
+# that PostgreSQL runs on can tell.
+_QUEUE: Final = """
+SELECT set_config('client_connection_check_interval', '{seconds:g}s', true)
+WHERE current_setting('server_version_num')::int >= 150000;
+SELECT pg_advisory_lock({lock})
+"""
 
 
 async def migrate(options: Mapping[str, Any]) -> list[str]:
@@ -32,7 +41,7 @@ async def migrate(options: Mapping[str, Any]) -> list[str]:
     applied: list[str] = []
     connection = await asyncpg.connect(**{**options, "command_timeout": None})
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await connection.execute(_QUEUE.format(seconds=_GONE_SECONDS, lock=_LOCK))
         await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS:g}s'")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations ("
