@@ -402,3 +402,25 @@ async def test_a_page_keeps_what_it_has_where_the_journal_says_less(monkeypatch:
     assert room.history is not before
     assert read(room.history.missing({})) == "end"
     await scene.hub.close()
+
+
+async def test_who_reads_a_page_is_shown_what_was_first_heard_of_when_it_was_read_anew(
+    quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other tasks have committed and we have missed; the catch-up after it would find nothing new."""
+    monkeypatch.setattr(hub, "REBASE_BYTES", 0)
+    scene = Scene([])
+    room = await scene.hub.open("doc")
+    writes = list[bytes]()
+    room.enter(Link("doc", writes.append))
+    room.append(a_link(), typed(1)[0], False, 0.0)
+    before = room.history
+    scene.journal.updates = rewritten(2)
+    scene.journal.compact(3)
+    scene.hub.compacted("doc", 3)
+    await soon(lambda: room.history is not before)
+    scene.hub.received("doc", b"other", fanout.Head(3))
+    await soon(lambda: room.seen == 3)
+    scene.hub.flush()
+    assert any(b"end" in packet for packet in writes)
+    await scene.hub.close()

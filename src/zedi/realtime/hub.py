@@ -268,11 +268,13 @@ class Hub:
 
     async def _read_anew(self, opening: _Opening, seen: int) -> History | None:
         """What the journal says; None where it says less than the first `seen` updates."""
-        history, last = History(), 0
+        room, history, last = opening.room, History(), 0
         base, base_bytes = 0, 0
-        async for span in self._journal.read_from(opening.room.document, 0):
+        async for span in self._journal.read_from(room.document, 0):
             if span.first != last + 1:
                 return None
+            # What is news to the room is to its readers; once it is in its history nobody could tell.
+            self._receive(room, span)
             if span.snapshot is not None:
                 history.begin(span.snapshot)
                 base, base_bytes = span.last, len(span.snapshot.data) + sum(map(len, span.updates))
@@ -479,10 +481,7 @@ class Hub:
                 try:
                     async with self._catch_ups:
                         async for span in self._journal.read_from(room.document, room.seen):
-                            if span.snapshot is None:
-                                room.received(span.first, span.updates)
-                            else:
-                                room.received_snapshot(span.last, span.snapshot, span.updates)
+                            self._receive(room, span)
                     pause = GAP_SECONDS
                 except AWAY as error:
                     opening.again = True
@@ -492,6 +491,13 @@ class Hub:
                     )
         finally:
             opening.catching_up = False
+
+    @staticmethod
+    def _receive(room: Room, span: Span) -> None:
+        if span.snapshot is None:
+            room.received(span.first, span.updates)
+        else:
+            room.received_snapshot(span.last, span.snapshot, span.updates)
 
     def _task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
