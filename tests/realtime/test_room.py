@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.history import RUN_BYTES, joined
+from zedi.realtime.history import RUN_BYTES, History, joined
 from zedi.realtime.room import REMOTE_SECONDS, Link, Room
 
 Done = Callable[[int, list[bytes]], None]
@@ -350,6 +350,24 @@ def test_the_only_author_still_gets_what_came_from_elsewhere_in_the_same_turn() 
     scene.room.received(1, [other.type("o")])
     scene.room.flush()
     assert "o" in read([*author.take(), wire.Update("doc", typist.doc.get_update())])
+
+
+def test_a_history_read_anew_keeps_what_is_still_being_committed() -> None:
+    """Also where as much is flushed next as it ended with, of which not all is the same."""
+    scene, one, two, other = Scene(), Typist(), Typist(), Typist()
+    author = scene.reader()
+    scene.room.append(author.link, one.type("1"), False, 0.0)
+    scene.room.flush()
+    scene.room.append(author.link, two.type("2"), False, 0.0)
+    foreign = other.type("o")
+    scene.room.received(1, [foreign])
+    scene.room.follow()
+    history = History()
+    history.append(foreign)
+    history.state_vector()
+    scene.room.rebase(history)
+    scene.room.flush()
+    assert sorted(read([wire.Step2("doc", update) for update in scene.room.history.missing({})])) == [*"12o"]
 
 
 def here(client: int, clock: int, state: bytes = b"{}") -> wire.Presence:

@@ -347,6 +347,8 @@ class Room:
         if history is not None:
             for update in since:
                 history.append(update)  # what it has already is merged away
+            # Folded: `flush` takes the last of a tail for what it has to send, and some of these are sent.
+            history.state_vector()
             self.history = history
 
     def _see(self, first: int, count: int) -> None:
