@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pycrdt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zedi.realtime import wire
+from zedi.realtime import room, wire
 from zedi.realtime.history import RUN_BYTES, History, joined
 from zedi.realtime.room import REMOTE_SECONDS, Link, Room
 
@@ -306,23 +307,43 @@ def test_a_reader_who_may_not_write_is_answered_by_what_is_here() -> None:
     assert guest.take() == [SAVED, REFUSED]
 
 
+def test_who_comes_back_to_a_full_document_is_told_that_its_edits_are_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Step2 without news needs no room; one with news is refused, as any edit is."""
+    scene, typist = Scene(), Typist()
+    author = scene.reader()
+    scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.flush()
+    scene.commit()
+    author.take()
+    monkeypatch.setattr(room, "MAX_DOCUMENT", scene.room.history.size)
+    scene.room.append(author.link, typist.doc.get_update(), True, 0.0)
+    scene.room.flush()
+    assert author.take() == [SAVED]
+    typist.type()
+    scene.room.append(author.link, typist.doc.get_update(), True, 0.0)
+    scene.room.flush()
+    assert author.take() == [REFUSED]
+
+
 def test_numbers_show_what_is_missing() -> None:
     """Other tasks' updates arrive in any order and more than once; each is relayed once, a gap shows."""
     scene, typist = Scene(), Typist()
     reader = scene.reader()
     updates = [typist.type() for _ in range(4)]
-    room = scene.room
-    room.received(2, updates[1:3])
-    assert room.gap and room.seen == 0
-    room.received(1, updates[:3])
-    assert not room.gap and room.seen == 3
-    room.received(2, updates[1:])
-    room.flush()
-    assert room.seen == 4
+    it = scene.room
+    it.received(2, updates[1:3])
+    assert it.gap and it.seen == 0
+    it.received(1, updates[:3])
+    assert not it.gap and it.seen == 3
+    it.received(2, updates[1:])
+    it.flush()
+    assert it.seen == 4
     assert read(reader.take()) == "xxxx"
     assert scene.journal.appends == []
-    room.received(1, updates)
-    room.flush()
+    it.received(1, updates)
+    it.flush()
     assert reader.take() == []
 
 

@@ -196,11 +196,11 @@ class Room:
 
     def append(self, link: Link, update: bytes, answer: bool, now: float) -> None:
         """Takes in an update of `link`; `answer` says that it is a Step2."""
-        if self.history.size + len(update) > MAX_DOCUMENT:
+        if answer and self.history.contains(update):  # so it finds room in a full document as well
+            self._entries.append(Entry(link, None, now))
+        elif self.history.size + len(update) > MAX_DOCUMENT:
             link.write(link.refused)
             return
-        if answer and self.history.contains(update):
-            self._entries.append(Entry(link, None, now))
         else:
             self._keep(update)
             self._entries.append(Entry(link, update, now))
