@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
@@ -60,7 +62,8 @@ class Stored:
 class Scene:
     def __init__(self, updates: list[bytes]) -> None:
         self.journal = Stored(updates)
-        log = Log("test", "test", io.StringIO())
+        self.logged = io.StringIO()
+        log = Log("test", "test", self.logged)
         # Never started: every call goes nowhere, as without Redis.
         between = Fanout("redis://127.0.0.1:1", b"12345678", log)
         self.acknowledged: list[Entry] = []
@@ -281,6 +284,29 @@ async def test_a_beat_that_comes_late_makes_rooms_rest_longer(monkeypatch: pytes
         clocks.now += 0.05
         await soon(lambda before=before: room.rests_until > before)  # type: ignore[misc]
     assert room.rests_until - clocks.now == pytest.approx(0.030)
+    await scene.hub.close()
+
+
+async def test_a_room_that_cannot_be_flushed_costs_the_others_nothing() -> None:
+    """It is named in the log, and whoever waits for the same beat is written to."""
+    scene, updates = Scene([]), typed(1)
+    broken, sound = await scene.hub.open("broken"), await scene.hub.open("sound")
+
+    def fail(packet: bytes) -> None:
+        raise ZeroDivisionError("a defect")
+
+    writes = list[bytes]()
+    broken.enter(Link("broken", fail))
+    sound.enter(Link("sound", writes.append))
+    for room in (broken, sound):
+        room.rests_until = time.monotonic() + 0.01
+        room.append(a_link(), updates[0], False, 0.0)
+    await soon(lambda: bool(writes))
+    (line,) = map(json.loads, scene.logged.getvalue().splitlines()[2:])
+    assert (line["event"], line["level"], line["document"]) == ("flush failed", "error", "broken")
+    broken.append(a_link(), updates[0], False, 0.0)
+    scene.hub.flush()  # and a single one raises nothing into whoever asked for it
+    assert len(scene.journal.commits) == 3
     await scene.hub.close()
 
 

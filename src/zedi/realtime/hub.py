@@ -375,7 +375,10 @@ class Hub:
             self._dirty.pop(room, None)
             self._owing.pop(room, None)
             room.rests_until = now + self._rest
-            room.flush()
+            try:
+                room.flush()
+            except Exception as error:  # a defect, which must not cost the other rooms their turn
+                self._log.event("flush failed", level="error", document=room.document, reason=repr(error))
 
     def _measure(self, now: float) -> None:
         """Makes the rest longer or shorter, by how much more or less of the processor is used than may be."""
