@@ -224,6 +224,17 @@ async def test_it_starts_without_its_database_and_says_so(
     assert service.health()[1]["redis"] != "ok"
 
 
+async def test_a_connection_that_fails_costs_the_others_nothing(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, until: Until
+) -> None:
+    """A defect that shows once a second is logged once a second; the task stays, and so do its sockets."""
+    change = "import zedi.realtime.server as s; s.Connection.tick = lambda connection, now: 1 / 0"
+    service, page = await start_service(database, change=change), await database.page()
+    client = await connect(service)
+    await until(lambda: [line.get("event") for line in service.log].count("tick failed") >= 2)
+    await join(client, page, issuer.token())
+
+
 async def test_a_missing_variable_is_named(database: Database, start_service: StartService) -> None:
     """Without its environment the service ends with status 1 and says what is missing."""
     with pytest.raises(AssertionError, match="COGNITO_CLIENT_ID: is missing"):

@@ -578,7 +578,10 @@ class Service:
             now = time.monotonic()
             self._lag = max(0.0, now - due)
             for connection in list(self._connections):
-                connection.tick(now)
+                try:
+                    connection.tick(now)
+                except Exception as error:  # a defect, which must not end the others' time
+                    self.log.event("tick failed", level="error", reason=repr(error))
 
     async def _report(self) -> None:
         while True:
