@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import signal
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -29,17 +30,30 @@ SECONDS = 20.0
 
 
 class Receiver:
-    """Remembers what came."""
+    """Remembers what came. As long as there are `failures` the next one is raised instead."""
 
     def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.log = io.StringIO()
         self.messages: asyncio.Queue[tuple[str, bytes, fanout.Message]] = asyncio.Queue()
         self.reconnections = asyncio.Semaphore(0)
         self.joins: asyncio.Queue[str] = asyncio.Queue()
 
+    def _fail(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+
+    def errors(self) -> list[tuple[str, str | None]]:
+        """What was logged at this level: event and document."""
+        lines = map(json.loads, self.log.getvalue().splitlines())
+        return [(line["event"], line.get("document")) for line in lines if line["level"] == "error"]
+
     def received(self, document: str, task: bytes, message: fanout.Message) -> None:
+        self._fail()
         self.messages.put_nowait((document, task, message))
 
     def reconnected(self) -> None:
+        self._fail()
         self.reconnections.release()
 
     def joined(self, document: str) -> None:
@@ -60,8 +74,8 @@ class Receiver:
 
 @contextlib.asynccontextmanager
 async def a_task(port: int, name: bytes) -> AsyncIterator[tuple[Fanout, Receiver]]:
-    between = Fanout(f"redis://127.0.0.1:{port}", name, Log("test", "test", io.StringIO()))
     receiver = Receiver()
+    between = Fanout(f"redis://127.0.0.1:{port}", name, Log("test", "test", receiver.log))
     running = asyncio.create_task(between.run(receiver))
     try:
         yield between, receiver
@@ -270,6 +284,34 @@ async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server, until: 
         one.head("doc", 1)
         one.head("new", 2)
         assert await at_two.next() == ("new", b"task-one", fanout.Head(2))
+
+
+@pytest.mark.server
+async def test_a_message_that_cannot_be_taken_in_ends_nothing(valkey_server: Server) -> None:
+    """It is logged with its document; the connection stays, and the next message arrives."""
+    async with (
+        a_task(valkey_server.port, b"task-one") as (one, at_one),
+        a_task(valkey_server.port, b"task-two") as (two, at_two),
+    ):
+        await at_one.connected()
+        await at_two.connected()
+        await two.subscribe("doc")
+        at_two.failures = [wire.WireError("history", "a defect")]
+        one.head("doc", 1)
+        one.head("doc", 2)
+        assert (await at_two.next())[2] == fanout.Head(2)
+        assert at_two.errors() == [("receive failed", "doc")]
+        assert at_two.reconnections.locked()
+
+
+@pytest.mark.server
+async def test_any_failure_of_the_connection_is_told_and_healed(valkey_server: Server) -> None:
+    """What nobody thought of is an error in the log and a new connection, not the end of the service."""
+    async with a_task(valkey_server.port, b"task-one") as (one, at_one):
+        at_one.failures = [ZeroDivisionError("a defect"), ZeroDivisionError("a defect")]
+        await at_one.connected()
+        assert at_one.errors() == [("redis_failed", None)] * 2
+        assert one.problem is None
 
 
 @pytest.mark.server

@@ -240,17 +240,20 @@ class Fanout:
     # -- the connection -----------------------------------------------------------------------------------
 
     async def run(self, receiver: Receiver) -> None:
-        """Keeps the connection, until it is cancelled."""
+        """Keeps the connection, until it is cancelled. Whatever fails, Redis only carries: it is connected
+        to anew, and the task goes on alone in between."""
         pause = _FIRST_PAUSE
         told = False
         while True:
             redis = client(self._url)
+            ready: float | None = None
             try:
                 async with contextlib.aclosing(redis.pubsub()) as pubsub:
                     await self._subscribe_all(pubsub, receiver)
+                    ready = time.monotonic()
                     self.problem = None
                     self._log.event("redis_ready")
-                    pause, told = _FIRST_PAUSE, False
+                    told = False
                     receiver.reconnected()
                     await self._serve(redis, pubsub, receiver)
             except AWAY as error:
@@ -258,6 +261,9 @@ class Fanout:
                 if not told:
                     self._log.event("redis_away", level="warning", reason=self.problem)
                     told = True
+            except Exception as error:  # a defect, redis-py's or the receiver's
+                self.problem = repr(error)
+                self._log.event("redis_failed", level="error", reason=self.problem)
             finally:
                 self.problem = self.problem or "not connected"
                 self._company.clear()  # everybody is asked anew
@@ -266,8 +272,11 @@ class Fanout:
                 self._sent.set()
                 while not self._changes.empty():
                     self._changes.get_nowait()
-                with contextlib.suppress(*AWAY):
+                with contextlib.suppress(Exception):  # it is given up in any case
                     await redis.aclose()
+            # A connection that fails as soon as it is there is no better than none.
+            if ready is not None and time.monotonic() - ready > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -345,7 +354,10 @@ class Fanout:
             if met:
                 receiver.joined(document)
         for message in messages:
-            receiver.received(document, task, message)
+            try:
+                receiver.received(document, task, message)
+            except Exception as error:  # of one document; a new connection would cost all of them a catch-up
+                self._log.event("receive failed", level="error", document=document, reason=repr(error))
 
     async def _send(self, redis: Redis, receiver: Receiver) -> None:
         while True:
