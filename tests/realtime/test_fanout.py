@@ -329,6 +329,35 @@ async def test_a_backlog_that_grows_too_big_is_thrown_away_and_told(
 
 
 @pytest.mark.server
+async def test_what_is_too_big_to_publish_is_told_at_once(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of updates the head crosses instead, and nothing else suffers; anything else counts as lost. Neither
+    waits for somebody to publish something."""
+    monkeypatch.setattr(fanout, "WAITING_BYTES", 1000)
+    async with (
+        a_task(valkey_server.port, b"task-one") as (one, at_one),
+        a_task(valkey_server.port, b"task-two") as (two, at_two),
+    ):
+        await at_one.connected()
+        await at_two.connected()
+        await one.subscribe("doc")
+        await two.subscribe("doc")
+        two.query_presence("doc")
+        await at_one.company()
+        one.updates("doc", 4, [b"x" * 600])
+        one.updates("doc", 5, [b"x" * 600, b"x" * 600])
+        assert [(await at_two.next())[2] for _ in range(2)] == [
+            fanout.Updates(4, [b"x" * 600]),
+            fanout.Head(6),
+        ]
+        await one.flush()
+        assert at_one.reconnections.locked()
+        one.stateless("doc", "x" * 1200)
+        await at_one.connected()
+
+
+@pytest.mark.server
 async def test_commands_are_bounded_and_nothing_is_lost(
     valkey_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

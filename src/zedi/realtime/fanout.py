@@ -17,7 +17,8 @@ PUBLISH answers would tell it sooner, but counts one node's only (https://valkey
 What is said of a document while the last batch is being sent goes out together, as one PUBLISH:
 ``varbytes task id · (varuint kind · payload) ...``. And the next batch waits its share of a second, so a task
 never sends more than COMMANDS_PER_SECOND, however many type. What waits to be published is bounded; past the
-bound it is thrown away, and heads are published instead once there is room.
+bound it is thrown away, and heads are published instead once there is room. Updates that would be too much by
+themselves are a head from the beginning.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Updates(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The sender has seen everything up to this number."""
+    """Everything up to this number is committed."""
 
     number: int
 
@@ -177,7 +178,10 @@ class Fanout:
         if not self._in_company(document):
             return
         body = wire.varuint(first) + wire.varuint(len(updates)) + b"".join(map(wire.varbytes, updates))
-        self._publish(document, _UPDATES, body)
+        if len(body) < WAITING_BYTES:
+            self._publish(document, _UPDATES, body)
+        else:  # its readers fetch it from the journal; everything else that waits is spared
+            self.head(document, first + len(updates) - 1)
 
     def head(self, document: str, number: int) -> None:
         self._publish(document, _HEAD, wire.varuint(number))
@@ -215,6 +219,7 @@ class Fanout:
             self._outgoing.clear()
             self._waiting = 0
             self._lost = True
+            self._wake.set()
             return
         self._outgoing.setdefault(_channel(document), []).append(message)
         self._sent.clear()
