@@ -502,6 +502,38 @@ def test_one_reader_cannot_fill_the_room_with_presences() -> None:
     assert len(presences(peer.take())) == 100
 
 
+def test_presence_of_a_document_is_bounded_and_makes_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes, of one reader and of all, and in clients, also of other tasks; who shrinks or goes leaves
+    room for another."""
+    monkeypatch.setattr(room, "MAX_PRESENT_BYTES", 100)
+    monkeypatch.setattr(room, "MAX_PRESENCE", 150)
+    scene = Scene()
+    one, two = scene.reader(), scene.reader()
+    bulky, small = b'"%s"' % (b"x" * 58), b'"x"'
+
+    def told() -> list[int]:
+        scene.room.flush()
+        two.take()
+        scene.room.tell_presence(two.link)
+        return [presence.client for presence in presences(two.take())]
+
+    scene.room.announce(one.link, [here(1, 1, bulky), here(2, 1, bulky)], 0.0)
+    assert told() == [1]
+    scene.room.announce(b"elsewhere", [here(3, 1, bulky), here(4, 1, bulky)], 0.0)
+    assert told() == [1, 3]
+    scene.room.announce(two.link, [here(5, 1, bulky)], 0.0)
+    assert told() == [1, 3]
+    scene.room.announce(one.link, [here(1, 2, small)], 0.0)
+    scene.room.announce(two.link, [here(5, 2, bulky)], 0.0)
+    assert told() == [1, 3, 5]
+    scene.room.announce(b"elsewhere", [here(3, 2, wire.NO_STATE)], 0.0)
+    scene.room.announce(b"elsewhere", [here(client, 1, b"1") for client in range(6, 2000)], 0.0)
+    assert len(told()) == 2 + 150 - len(small) - len(bulky)
+    monkeypatch.setattr(room, "MAX_PRESENCE", 1_000_000)
+    scene.room.announce(b"elsewhere", [here(client, 1, b"1") for client in range(6, 2000)], 0.0)
+    assert len(told()) == wire.MAX_PRESENT
+
+
 def test_an_edit_before_leaving_is_stored_and_relayed() -> None:
     """Who writes and goes at once has still written."""
     scene, typist = Scene(), Typist()

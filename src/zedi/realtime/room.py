@@ -28,6 +28,11 @@ MAX_DOCUMENT: Final = 64 * 1024 * 1024
 """Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
 MAX_PRESENT: Final = 100
 """Awareness clients of one reader."""
+MAX_PRESENT_BYTES: Final = 4 * wire.MAX_STATE
+"""Bytes of their states. A decent client is one, of a few hundred bytes."""
+MAX_PRESENCE: Final = 4 * 1024 * 1024
+"""Bytes of all states of a document, wherever their clients are; of those there may be wire.MAX_PRESENT, so
+that one message can tell another task of all."""
 REMOTE_SECONDS: Final = 45.0
 """How long somebody present at another task is believed to be there. Clients renew every 15 s."""
 
@@ -129,6 +134,7 @@ class Room:
         self._acknowledged = acknowledged
         self._links: dict[Link, None] = {}
         self._here: dict[int, _Here] = {}
+        self._here_bytes = 0
         self._entries: list[Entry] = []
         self._foreign: list[bytes] = []
         self._changed: dict[int, wire.Presence] = {}
@@ -227,7 +233,8 @@ class Room:
         if isinstance(owner, Link):
             back = not owner.announced and len(present) == 1
             owner.announced = True
-        mine = sum(here.owner is owner for here in self._here.values()) if local else 0
+        mine = [len(here.state) for here in self._here.values() if here.owner is owner] if local else []
+        count, size = len(mine), sum(mine)
         for presence in present:
             client, clock, state = presence
             here = self._here.get(client)
@@ -242,10 +249,18 @@ class Room:
                 if back:
                     here.heir = owner
                 continue
-            if here is None or here.owner is not owner:
-                mine += 1
-                if local and mine > MAX_PRESENT:
-                    continue
+            grown = len(state) - (0 if here is None else len(here.state))
+            fresh, more = (0, grown) if here is not None and here.owner is owner else (1, len(state))
+            # What is beyond the bounds is passed over in silence: presence comes many times a second, nobody
+            # decent gets this far, and what was told before stays true until its socket goes.
+            if local and (count + fresh > MAX_PRESENT or size + more > MAX_PRESENT_BYTES):
+                continue
+            if self._here_bytes + grown > MAX_PRESENCE or (
+                here is None and len(self._here) >= wire.MAX_PRESENT
+            ):
+                continue
+            count, size = count + fresh, size + more
+            self._here_bytes += grown
             self._here[client] = _Here(clock, state, owner, now)
             self._changed[client] = presence
             if local:
@@ -272,6 +287,7 @@ class Room:
 
     def _forget(self, client: int, *, tell_tasks: bool) -> None:
         here = self._here.pop(client)
+        self._here_bytes -= len(here.state)
         gone = wire.Presence(client, here.clock, wire.NO_STATE)
         self._changed[client] = gone
         if tell_tasks:
