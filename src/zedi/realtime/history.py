@@ -42,8 +42,9 @@ class _Run:
     level: int
     data: bytes
     after: Vector | None = None
-    """The state vector once this run was counted. A reader that has all of it lacks none of the run's
-    structs. None: some of them wait for a predecessor, so the run must be looked at."""
+    """The state vector once this run was counted, but only of the clients that it brought on: what else is in
+    it, runs before it have as well. A reader that has all of this lacks none of the run's structs. None: some
+    of them wait for a predecessor, so the run must be looked at."""
     deletions: bytes | None = None
     """The run without its structs, once somebody needed it."""
 
@@ -180,8 +181,10 @@ class History:
                 last[-1].level = _UNMERGEABLE
                 return
             self._count()
-            complete = all(run.after is not None for run in last)
-            self._runs[-FAN:] = [_Run(level + 1, merged, last[-1].after if complete else None)]
+            after: Vector | None = {}
+            for run in last:
+                after = None if after is None or run.after is None else after | run.after
+            self._runs[-FAN:] = [_Run(level + 1, merged, after)]
 
     def _count(self) -> None:
         """Brings the state vector up to date."""
@@ -196,23 +199,26 @@ class History:
             encoded = pycrdt.get_state(probe)
         except BaseException as error:
             raise wire.panic(error, "history", "its state vector cannot be read") from None
+        before = self._vector
         if encoded != self._encoded_vector:
             self._encoded_vector = encoded
             self._vector = wire.decode_state_vector(encoded)
         rest = difference(probe, encoded)
-        if deletions_of(rest) is None:
+        if has_structs(rest):
             self._waiting = [rest]
             return
         self._waiting = []
+        # Not the whole vector: every run would keep one, and a page that many have edited has many clients.
+        after = {client: clock for client, clock in self._vector.items() if before.get(client) != clock}
         for run in runs:
-            run.after = self._vector
+            run.after = after
 
     def _without(self, run: _Run, vector: Mapping[int, int], encoded: bytes) -> bytes:
         """What a reader with this state vector lacks of `run`."""
         if run.after is None or any(vector.get(client, 0) < clock for client, clock in run.after.items()):
             return difference(run.data, encoded)
         if run.deletions is None:
-            run.deletions = difference(run.data, wire.encode_state_vector(run.after))
+            run.deletions = difference(run.data, self._encoded_vector)
         return run.deletions
 
 
@@ -260,6 +266,11 @@ def _stand_in(vector: Mapping[int, int]) -> bytes:
 
 Deletions = list[tuple[int, int, int]]
 """Client, first clock, end (exclusive)."""
+
+
+def has_structs(update: bytes) -> bool:
+    """Whether there is more in `update` than deletions."""
+    return update[:1] != b"\x00"
 
 
 def deletions_of(update: bytes) -> Deletions | None:
