@@ -224,3 +224,14 @@ def test_nothing_is_compacted_to_nothing() -> None:
     history = History()
     history.begin(made.snapshot)
     assert history.missing({}) == [wire.EMPTY_UPDATE]
+
+
+def test_an_update_of_too_many_deletions_stays_beside_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much to be looked at is kept as it came, and the rest is compacted all the same."""
+    monkeypatch.setattr("zedi.realtime.history.MAX_DELETIONS", 50)
+    updates = written(1, 40)
+    ranges = b"".join(wire.varuint(2 * clock) + b"\x01" for clock in range(60))
+    flood = b"\x00\x01\x07" + wire.varuint(60) + ranges
+    made = compact([*updates, flood])
+    assert made.pending == [flood]
+    assert what_it_says([made.snapshot.data]) == what_it_says(updates)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.history import RUN_BYTES, History, merge
+from zedi.realtime.history import RUN_BYTES, History, Snapshot, merge
 
 
 def edits(seed: int, count: int) -> list[bytes]:
@@ -216,3 +216,52 @@ def test_a_run_holds_its_own_clients_only() -> None:
         tracemalloc.stop()
     assert len(wire.decode_state_vector(history.state_vector())) == 5001
     assert held < 1_000_000  # measured: 0.3 MB, which is the vector; with one for each run it was 3.1
+
+
+def test_more_deletions_than_can_be_looked_at_are_kept_and_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one update or of many, and as a snapshot: readers get all of it, and who says it again may have
+    news. What was looked at before that stays known."""
+    doc: pycrdt.Doc[Any] = pycrdt.Doc()
+    text = doc.get("text", type=pycrdt.Text)
+    text.insert(0, "ab" * 40)
+    updates = [doc.get_update()]
+    kept = doc.observe(lambda event: updates.append(event.update))
+    for at in range(30):
+        del text[at : at + 1]
+    del kept
+    whole, vector = doc.get_update(), doc.get_state()
+    snapshot = Snapshot(whole, vector, pycrdt.get_update(whole, vector))
+    monkeypatch.setattr("zedi.realtime.history.FAN", 2)
+    for most, certain in ((30, True), (20, False)):
+        monkeypatch.setattr("zedi.realtime.history.MAX_DELETIONS", most)
+        grown, begun = History(), History()
+        begun.begin(snapshot)
+        for update in updates:
+            grown.append(update)
+        for history in (grown, begun):
+            assert history.contains(whole) is certain
+            assert history.contains(updates[0])
+            assert text_of(history.missing({})) == str(text)
+            assert text_of([updates[0], *history.missing(vector_of(updates[:1]))]) == str(text)
+        assert grown.contains(updates[1]) and grown.contains(updates[-1]) is certain
+
+
+def test_it_tells_when_there_are_too_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a snapshot, and those of what came after it."""
+    monkeypatch.setattr(wire, "MAX_CLIENTS", 3)
+    updates = edits(1, 40)
+    history = History()
+    for update in updates:
+        history.append(update)
+    history.state_vector()
+    assert not history.crowded
+    another: pycrdt.Doc[Any] = pycrdt.Doc()
+    another.get("text", type=pycrdt.Text).insert(0, "x")
+    history.append(another.get_update())
+    vector = history.state_vector()
+    assert history.crowded
+    whole = merge([*updates, another.get_update()])
+    assert whole is not None
+    begun = History()
+    begun.begin(Snapshot(whole, vector, pycrdt.get_update(whole, vector)))
+    assert begun.crowded

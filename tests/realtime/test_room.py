@@ -327,6 +327,23 @@ def test_who_comes_back_to_a_full_document_is_told_that_its_edits_are_saved(
     assert author.take() == [REFUSED]
 
 
+def test_a_document_with_too_many_clients_takes_no_more_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a full one: it stays readable, and who has nothing new is told that it is saved."""
+    monkeypatch.setattr(wire, "MAX_CLIENTS", 2)
+    scene, typists = Scene(), [Typist() for _ in range(3)]
+    author, reader = scene.reader(), scene.reader()
+    for typist in typists:
+        scene.room.append(author.link, typist.type(), False, 0.0)
+    scene.room.join(reader.link, {})
+    assert read(reader.take()) == "xxx"
+    scene.room.append(author.link, typists[0].type(), False, 0.0)
+    assert author.take() == [REFUSED]
+    scene.room.append(author.link, typists[1].doc.get_update(), True, 0.0)
+    scene.room.flush()
+    scene.commit()
+    assert author.take() == [SAVED] * 4
+
+
 def test_numbers_show_what_is_missing() -> None:
     """Other tasks' updates arrive in any order and more than once; each is relayed once, a gap shows."""
     scene, typist = Scene(), Typist()

@@ -307,6 +307,19 @@ def test_two_sessions_of_one_document_are_two_addresses() -> None:
     assert tell(it, wire.QueryAwareness("doc\0two")) == [session.TellPresence("doc\0two")]
 
 
+def test_a_state_vector_of_too_many_clients_closes_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every entry costs a hundred bytes, and a message has room for millions of them."""
+    monkeypatch.setattr(wire, "MAX_VECTOR", 100)
+    it = a_session()
+    open_document(it)
+    known, more = dict.fromkeys(range(100), 1), dict.fromkeys(range(101), 1)
+    assert tell(it, wire.Step1("doc", wire.encode_state_vector(known))) == [
+        session.Greet("doc"),
+        session.Join("doc", known),
+    ]
+    assert closed(tell(it, wire.Step1("doc", wire.encode_state_vector(more)))) == session.RESET
+
+
 STEP1 = wire.step1(wire.encode_state_vector({7: 3}))
 HERE = wire.Presence(7, 1, b"{}")
 AWARENESS = wire.awareness(wire.encode_awareness([HERE]))

@@ -79,6 +79,15 @@ def test_room_is_not_made_for_what_is_only_announced(update: bytes) -> None:
         structure.check_update(update)
 
 
+def test_clients_of_an_update_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs many times what it takes in the update."""
+    many = [b"\x01" + wire.varuint(2**32 - client) + b"\x00\x00\x01" for client in range(201)]
+    monkeypatch.setattr(wire, "MAX_CLIENTS", 200)
+    structure.check_update(wire.varuint(200) + b"".join(many[:200]) + b"\x00")
+    with pytest.raises(wire.WireError, match="201, at most 200"):
+        structure.check_update(wire.varuint(201) + b"".join(many) + b"\x00")
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_walk(data: bytes) -> None:
     """It ends with WireError or not at all, on anything, and on any content."""

@@ -148,7 +148,7 @@ def _merged(updates: list[bytes]) -> tuple[Snapshot, list[bytes]]:
         before = len(applied)
         applied = [u for u in applied if deletions_of(difference(u, snapshot.vector)) is not None]
         if len(applied) == before:
-            raise wire.WireError("snapshot", "has structs beyond its own state vector")
+            raise wire.WireError("snapshot", "has structs beyond its own state vector, or too many deletions")
     if len(applied) < len(updates):
         deletions = _ranges(snapshot)
         waiting = [update for update in updates if not _covers(snapshot, deletions, update)]
@@ -191,7 +191,7 @@ def _encoded(doc: pycrdt.Doc[Any]) -> Snapshot:
 def _ranges(snapshot: Snapshot) -> Ranges:
     found = deletions_of(snapshot.deletions)
     if found is None:
-        raise wire.WireError("snapshot", "has structs beyond its own state vector")
+        raise wire.WireError("snapshot", "has structs beyond its own state vector, or too many deletions")
     ranges = Ranges()
     ranges.add(found)
     return ranges

@@ -30,6 +30,9 @@ FAN: Final = 32
 """How many runs of one level make a run of the next."""
 RUN_BYTES: Final = 256 * 1024
 """Runs are not merged beyond this: merging one takes about 3 ms, and the event loop waits for it."""
+MAX_DELETIONS: Final = 500_000
+"""Ranges of deletions that are looked at one by one: each takes 150 bytes and a microsecond, and may be two
+bytes of an update. What is beyond is kept and passed on all the same, and `contains` is in doubt."""
 
 _PIECE: Final = 2 * FAN
 """How many updates are merged in one call."""
@@ -80,6 +83,8 @@ class History:
         self._last_answer: tuple[bytes, list[bytes]] | None = None
         self.size = 0
         """Bytes of everything that was appended."""
+        self.crowded = False
+        """It has more than MAX_CLIENTS, which cost far more to count than their bytes say."""
 
     def begin(self, snapshot: Snapshot) -> None:
         """Starts with a document's compacted state, before anything is appended."""
@@ -88,10 +93,10 @@ class History:
         vector = wire.decode_state_vector(snapshot.vector)
         self._runs.append(_Run(_UNMERGEABLE, snapshot.data, vector, snapshot.deletions))
         self._vector, self._encoded_vector = vector, snapshot.vector
-        known = deletions_of(snapshot.deletions)
-        if known is None:
-            raise wire.WireError("snapshot's deletions", "cannot be read")
-        self._deleted.add(known)
+        self.crowded = len(vector) > wire.MAX_CLIENTS
+        if has_structs(snapshot.deletions):
+            raise wire.WireError("snapshot's deletions", "have structs among them")
+        self._learn(snapshot.deletions)
         self.size = len(snapshot.data)
 
     def append(self, update: bytes) -> None:
@@ -141,11 +146,13 @@ class History:
         if deletions is None:
             return False
         for run in self._unread:
-            known = deletions_of(difference(run, self._encoded_vector))
-            if known is not None:
-                self._deleted.add(known)
+            self._learn(difference(run, self._encoded_vector))
         self._unread.clear()
         return self._deleted.covers(deletions)
+
+    def _learn(self, deletions: bytes) -> None:
+        if self._deleted.count < MAX_DELETIONS:
+            self._deleted.add(deletions_of(deletions) or ())
 
     def lacks(self, update: bytes) -> bytes:
         """The part of `update` whose structs are not here; deletions stay in it. All of it when in doubt."""
@@ -203,6 +210,7 @@ class History:
         if encoded != self._encoded_vector:
             self._encoded_vector = encoded
             self._vector = wire.decode_state_vector(encoded)
+            self.crowded = len(self._vector) > wire.MAX_CLIENTS
         rest = difference(probe, encoded)
         if has_structs(rest):
             self._waiting = [rest]
@@ -274,15 +282,22 @@ def has_structs(update: bytes) -> bool:
 
 
 def deletions_of(update: bytes) -> Deletions | None:
-    """The deletions of an update that has no structs; None when it has some, or cannot be read."""
+    """The deletions of an update that has no structs; None when it has some, cannot be read, or has more than
+    MAX_DELETIONS."""
     reader = wire.Reader(update)
     found: Deletions = []
     try:
         if reader.varuint("structs"):
             return None
-        for _ in range(reader.varuint("deletions")):
+        clients = reader.varuint("deletions")
+        if clients > MAX_DELETIONS:
+            return None
+        for _ in range(clients):
             client = reader.varuint("client")
-            for _ in range(reader.varuint("ranges")):
+            ranges = reader.varuint("ranges")
+            if len(found) + ranges > MAX_DELETIONS:
+                return None
+            for _ in range(ranges):
                 clock = reader.varuint("clock")
                 found.append((client, clock, clock + reader.varuint("length")))
     except wire.WireError:
@@ -295,6 +310,8 @@ class Ranges:
 
     def __init__(self) -> None:
         self._by_client: dict[int, tuple[list[int], list[int]]] = {}
+        self.count = 0
+        """Of all clients' ranges."""
 
     def add(self, deletions: Iterable[tuple[int, int, int]]) -> None:
         fresh: dict[int, list[tuple[int, int]]] = {}
@@ -308,6 +325,7 @@ class Ranges:
                     merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
                 else:
                     merged.append((start, end))
+            self.count += len(merged) - len(starts)
             self._by_client[client] = ([start for start, _ in merged], [end for _, end in merged])
 
     def covers(self, deletions: Iterable[tuple[int, int, int]]) -> bool:

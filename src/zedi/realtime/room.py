@@ -25,7 +25,8 @@ from zedi.realtime import frames, wire
 from zedi.realtime.history import History, Snapshot, joined
 
 MAX_DOCUMENT: Final = 64 * 1024 * 1024
-"""Bytes of all updates of a document; a document at its bound refuses edits and stays readable."""
+"""Bytes of all updates of a document. At its bound, and beyond wire.MAX_CLIENTS, a document refuses edits and
+stays readable."""
 MAX_PRESENT: Final = 100
 """Awareness clients of one reader."""
 MAX_PRESENT_BYTES: Final = 4 * wire.MAX_STATE
@@ -204,7 +205,7 @@ class Room:
         """Takes in an update of `link`; `answer` says that it is a Step2."""
         if answer and self.history.contains(update):  # so it finds room in a full document as well
             self._entries.append(Entry(link, None, now))
-        elif self.history.size + len(update) > MAX_DOCUMENT:
+        elif self.history.size + len(update) > MAX_DOCUMENT or self.history.crowded:
             link.write(link.refused)
             return
         else:

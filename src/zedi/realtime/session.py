@@ -456,7 +456,7 @@ class Session:
             case wire.Step2():
                 return self._update(document, message.update, answer=True)
             case wire.Step1():
-                join = Join(address, wire.decode_state_vector(message.state_vector))
+                join = Join(address, wire.decode_state_vector(message.state_vector, wire.MAX_VECTOR))
                 return [Greet(address), join] if self.protocol is Protocol.HOCUSPOCUS else [join]
             case wire.Awareness():
                 return [Announce(address, wire.decode_awareness(message.payload))]

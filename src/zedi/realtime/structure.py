@@ -34,6 +34,8 @@ def check_update(update: bytes) -> None:
     clients = update[0] if update else 0x80
     if clients >= 0x80:
         clients = wire.Reader(update).varuint("update's clients")
+        if clients > wire.MAX_CLIENTS:
+            raise wire.WireError("update's clients", f"{clients}, at most {wire.MAX_CLIENTS} are allowed")
     if clients * 4 > len(update):  # a client takes four bytes at least
         raise wire.WireError("update's clients", f"{clients} are announced in {len(update)} bytes")
     suspect = b"\x76" in update and _LONG_MAP.search(update) is not None

@@ -30,6 +30,12 @@ MAX_PRESENT: Final = 1024
 """Clients that one awareness message may speak of."""
 MAX_STATE: Final = 64 * 1024
 """Bytes of one client's awareness state."""
+MAX_CLIENTS: Final = 200_000
+"""Clients of one update, and of a document that still takes edits. A page of 20 MB that was edited for years
+may have 100,000. Each takes eight bytes in an update, and over 100 once it is counted."""
+MAX_VECTOR: Final = 500_000
+"""Clients of a state vector that somebody sends: more than a document comes to, where the last update that
+found room may bring as many again."""
 MAX_TOGETHER: Final = 1000
 """Messages of one y-websocket frame; its clients send one or two."""
 
@@ -522,10 +528,12 @@ def encode_awareness(present: Iterable[Presence]) -> bytes:
     return varuint(len(entries)) + b"".join(entries)
 
 
-def decode_state_vector(data: bytes) -> dict[int, int]:
-    """Client -> number of its structs that are known. Raises WireError."""
+def decode_state_vector(data: bytes, most: int = MAX_VARUINT) -> dict[int, int]:
+    """Client -> number of its structs that are known. Raises WireError, also for more than `most` clients."""
     reader = Reader(data)
     count = reader.varuint("state vector")
+    if count > most:
+        raise WireError("state vector", f"{count} clients, at most {most} are allowed")
     vector: dict[int, int] = {}
     for _ in range(count):
         client = reader.varuint("state vector's client")
