@@ -84,12 +84,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "GAP_SECONDS", 0.0)
 
 
-def typed(count: int) -> list[bytes]:
+def typed(count: int, text: str = "x") -> list[bytes]:
     doc: pycrdt.Doc[Any] = pycrdt.Doc()
     updates: list[bytes] = []
     kept = doc.observe(lambda event: updates.append(event.update))
     for number in range(count):
-        doc.get("text", type=pycrdt.Text).insert(number, "x")
+        doc.get("text", type=pycrdt.Text).insert(number * len(text), text)
     del kept
     return updates
 
@@ -449,4 +449,33 @@ async def test_who_reads_a_page_is_shown_what_was_first_heard_of_when_it_was_rea
     await soon(lambda: room.seen == 3)
     scene.hub.flush()
     assert any(b"end" in packet for packet in writes)
+    await scene.hub.close()
+
+
+async def test_a_page_of_long_updates_leaves_the_others_their_turns(
+    quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is loaded, caught up with and read anew: four updates of 64 KB at once."""
+    monkeypatch.setattr(hub, "REBASE_BYTES", 0)
+    updates = typed(120, "x" * 64 * 1024)
+    scene = Scene(updates[:60])
+
+    async def turns(done: Callable[[], bool]) -> int:
+        count = 0
+        while not done():
+            await asyncio.sleep(0)
+            count += 1
+        return count
+
+    async with asyncio.timeout(60):
+        opening = asyncio.create_task(scene.hub.open("doc"))
+        assert await turns(opening.done) >= 15
+        room = await opening
+        scene.journal.updates = list(updates)
+        scene.hub.received("doc", b"other", fanout.Head(120))
+        assert await turns(lambda: room.seen == 120) >= 15
+        before = room.history
+        scene.hub.compacted("doc", 0)
+        assert await turns(lambda: room.history is not before) >= 60
+    assert read(room.history.missing({})) == "x" * 64 * 1024 * 120
     await scene.hub.close()

@@ -18,14 +18,14 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from zedi.realtime import fanout, structure, wire
 from zedi.realtime.compactor import due
 from zedi.realtime.fanout import Fanout
-from zedi.realtime.history import History
+from zedi.realtime.history import RUN_BYTES, History
 from zedi.realtime.journal import AWAY, Journal, Span
 from zedi.realtime.log import Log
 from zedi.realtime.room import MAX_DOCUMENT, Entry, Room
@@ -56,6 +56,23 @@ _MEASURED: Final = 0.05
 """Seconds over which the use of the processor is measured."""
 _STEP: Final = 1.5
 """By which the rest changes at most in so many seconds."""
+_PORTION: Final = 500
+"""Updates that a history takes in within 1 ms, where they are short."""
+
+
+def _portions(span: Span) -> Iterator[tuple[int, list[bytes]]]:
+    """The updates of `span`, each time with the number of the first, as many as the event loop can wait for:
+    a few milliseconds' worth, unless one alone is longer."""
+    portion: list[bytes] = []
+    size = 0
+    for number, update in enumerate(span.updates, span.first):
+        portion.append(update)
+        size += len(update)
+        if len(portion) == _PORTION or size >= RUN_BYTES:
+            yield number + 1 - len(portion), portion
+            portion, size = [], 0
+    if portion:
+        yield span.first + len(span.updates) - len(portion), portion
 
 
 class LoadError(Exception):
@@ -233,9 +250,9 @@ class Hub:
     async def _restore(self, opening: _Opening, span: Span) -> None:
         room = opening.room
         if span.snapshot is None:
-            for start in range(0, len(span.updates), 500):
-                room.restore(span.first + start, span.updates[start : start + 500])
-                await asyncio.sleep(0)  # the others' turn: 500 updates take 1 ms
+            for first, updates in _portions(span):
+                room.restore(first, updates)
+                await asyncio.sleep(0)  # the others' turn
         elif room.history.size:  # made, and what it replaces deleted, since the load began
             room.received_snapshot(span.last, span.snapshot, span.updates)
         else:
@@ -274,12 +291,12 @@ class Hub:
             if span.first != last + 1:
                 return None
             # What is news to the room is to its readers; once it is in its history nobody could tell.
-            self._receive(room, span)
+            await self._receive(room, span)
             if span.snapshot is not None:
                 history.begin(span.snapshot)
                 base, base_bytes = span.last, len(span.snapshot.data) + sum(map(len, span.updates))
-            for start in range(0, len(span.updates), 500):
-                for update in span.updates[start : start + 500]:
+            for _, updates in _portions(span):
+                for update in updates:
                     history.append(update)
                 await asyncio.sleep(0)
             last = span.last
@@ -484,7 +501,7 @@ class Hub:
                 try:
                     async with self._catch_ups:
                         async for span in self._journal.read_from(room.document, room.seen):
-                            self._receive(room, span)
+                            await self._receive(room, span)
                     pause = GAP_SECONDS
                 except AWAY as error:
                     opening.again = True
@@ -496,9 +513,11 @@ class Hub:
             opening.catching_up = False
 
     @staticmethod
-    def _receive(room: Room, span: Span) -> None:
+    async def _receive(room: Room, span: Span) -> None:
         if span.snapshot is None:
-            room.received(span.first, span.updates)
+            for first, updates in _portions(span):
+                room.received(first, updates)
+                await asyncio.sleep(0)
         else:
             room.received_snapshot(span.last, span.snapshot, span.updates)
 
