@@ -78,7 +78,9 @@ async def _all(stage: Stage, tell: scenarios.Tell, wanted: Sequence[str], rounds
         measured = await scenarios.fan_out(stage, tell, rounds=rounds, seconds=12.0, warm=3.0)
         run = dataclasses.replace(run, fan_out=measured)
     if "capacity" in wanted:
-        run = dataclasses.replace(run, capacity=await scenarios.capacity(stage, tell, seconds=4.0))
+        run = dataclasses.replace(
+            run, capacity=await scenarios.capacity(stage, tell, rounds=rounds, seconds=4.0)
+        )
     if "idle" in wanted:
         run = dataclasses.replace(run, idle=await scenarios.idle(stage, tell, rounds=rounds))
     if "join" in wanted:

@@ -69,14 +69,16 @@ def rows(run: Run) -> list[Row]:
     for load in _loads(run.fan_out):
         found.append(row(run.fan_out, load, PEAK, f"peak memory, {load:g} edits/s a client", "MB", "", ""))
     if run.capacity:
-        of = {each.kind: each.edits_per_second for each in run.capacity}
+        borne = {
+            kind: [each.edits_per_second for each in run.capacity if each.kind == kind] for kind in KINDS
+        }
         found.append(
             Row(
                 "edits accepted a second, p99 ≤ 100 ms (more is better)",
                 "/s",
-                spread([of["peer"]]),
-                spread([of["ours"]]),
-                spread([ratio(of["ours"], of["peer"])]),
+                spread(borne["peer"]),
+                spread(borne["ours"]),
+                spread([ratio(ours, peer) for ours, peer in zip(borne["ours"], borne["peer"], strict=True)]),
                 "1.5",
                 "3",
             )

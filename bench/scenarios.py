@@ -46,7 +46,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The greatest load that was borne."""
+    """The greatest load that was borne in one round."""
 
     kind: Kind
     edits_per_second: float
@@ -123,13 +123,15 @@ async def fan_out(
     return measured
 
 
-async def capacity(
-    stage: Stage, tell: Tell, *, seconds: float, first: float = 5.0, factor: float = 1.25, steps: int = 18
-) -> list[Capacity]:
-    """20 pages with 20 clients each, faster and faster, until p99 exceeds 100 ms or edits stay away.
+async def capacity(stage: Stage, tell: Tell, *, rounds: int, seconds: float) -> list[Capacity]:
+    """20 pages with 20 clients each, faster and faster, until p99 exceeds 100 ms or edits stay away."""
+    return [each for _ in range(rounds) for each in await _capacity(stage, tell, seconds)]
 
-    Both sides take each step in turn, with fresh servers, until one is at its end; the other goes on.
-    """
+
+async def _capacity(
+    stage: Stage, tell: Tell, seconds: float, first: float = 5.0, factor: float = 1.25, steps: int = 18
+) -> list[Capacity]:
+    """Both sides take each step in turn, with fresh servers, until one is at its end; the other goes on."""
     borne: dict[Kind, list[Measurement]] = {kind: [] for kind in KINDS}
     best: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
     open_: list[Kind] = list(KINDS)
