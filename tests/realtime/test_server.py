@@ -12,7 +12,7 @@ import pycrdt
 import pytest
 
 from zedi.realtime import wire
-from zedi.realtime.server import MAX_MESSAGE
+from zedi.realtime.server import MAX_FRAGMENTS, MAX_MESSAGE
 
 if TYPE_CHECKING:
     from tests.realtime.conftest import Connect, RawClient, StartService, Until
@@ -86,6 +86,20 @@ async def test_fragments_are_put_together(
     client.transport.send(picows.WSMsgType.CONTINUATION, frame[5:50], fin=False)
     client.transport.send(picows.WSMsgType.CONTINUATION, frame[50:])
     assert await client.next() == wire.Authenticated(page, "read-write")
+
+
+async def test_a_message_that_never_ends_is_too_big(
+    database: Database, start_service: StartService, connect: Connect
+) -> None:
+    """Empty fragments add no byte, and are counted all the same: 1009."""
+    service = await start_service(database)
+    client = await connect(service)
+    client.transport.send(picows.WSMsgType.BINARY, b"", fin=False)
+    for _ in range(MAX_FRAGMENTS - 1):
+        client.transport.send(picows.WSMsgType.CONTINUATION, b"", fin=False)
+    client.transport.send(picows.WSMsgType.CONTINUATION, b"", fin=False)
+    assert await client.close_code() == 1009
+    assert (await service.logged("disconnected"))["reason"] == "message too big"
 
 
 async def test_what_is_not_the_protocol_closes_the_socket(

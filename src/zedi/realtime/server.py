@@ -56,6 +56,8 @@ MAX_MESSAGE: Final = 16 * 1024 * 1024
 _MAX_FRAME: Final = MAX_MESSAGE + 1024 * 1024
 """A message that is a little too long is read to its end, so that its author hears 1009. What is longer than
 this is cut off unread; the system then resets the connection, which may overtake the close code."""
+MAX_FRAGMENTS: Final = 16 * 1024
+"""Fragments of one message, empty ones as well: each is work, however few bytes it has."""
 MAX_SOCKETS: Final = 5000
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that a reader may leave unread, beyond what its joining has sent it."""
@@ -100,8 +102,9 @@ class Connection(WSListener):
         self._trace = os.urandom(8).hex()
         self._rooms: dict[str, tuple[Room, Link]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fragments: list[bytes] = []
-        self._fragments_size = 0
+        self._fragments: bytearray | None = None
+        """What has come of a message in several frames; None: the next frame begins one."""
+        self._fragments_count = 0
         self._allowance: dict[str, int] = {}
         """Bytes that its joining has sent, by address, until it has read everything."""
         self._stranger: Stranger | None = None
@@ -127,7 +130,7 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self._heard_at = time.monotonic()
         kind = frame.msg_type
-        if kind == WSMsgType.BINARY and frame.fin and not self._fragments and not frame.rsv1:
+        if kind == WSMsgType.BINARY and frame.fin and self._fragments is None and not frame.rsv1:
             self._receive(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
             self._code, self._reason = (
@@ -165,16 +168,16 @@ class Connection(WSListener):
             return self.close(1002, "no extension was agreed on")
         if frame.msg_type == WSMsgType.TEXT:
             return self.close(1003, "binary messages only")
-        if (frame.msg_type == WSMsgType.CONTINUATION) != bool(self._fragments):
+        if (frame.msg_type == WSMsgType.CONTINUATION) != (self._fragments is not None):
             return self.close(1002, "a fragment that continues nothing")
-        self._fragments_size += frame.payload_size
-        if self._fragments_size > MAX_MESSAGE:
+        if self._fragments is None:
+            self._fragments, self._fragments_count = bytearray(), 0
+        self._fragments_count += 1
+        if len(self._fragments) + frame.payload_size > MAX_MESSAGE or self._fragments_count > MAX_FRAGMENTS:
             return self.close(session.TOO_BIG, "message too big")
-        # An empty first fragment must count, too.
-        self._fragments.append(frame.get_payload_as_bytes())
+        self._fragments += frame.get_payload_as_memoryview()
         if frame.fin:
-            message = b"".join(self._fragments)
-            self._fragments, self._fragments_size = [], 0
+            message, self._fragments = bytes(self._fragments), None
             self._receive(message)
 
     # -- writing ------------------------------------------------------------------------------------------
