@@ -217,6 +217,7 @@ class RawClient(picows.WSListener):
 
     def __init__(self) -> None:
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self.pongs: asyncio.Queue[bytes] = asyncio.Queue()
         self.closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
@@ -225,6 +226,8 @@ class RawClient(picows.WSListener):
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type == picows.WSMsgType.BINARY:
             self.frames.put_nowait(frame.get_payload_as_bytes())
+        elif frame.msg_type == picows.WSMsgType.PONG:
+            self.pongs.put_nowait(frame.get_payload_as_bytes())
         elif frame.msg_type == picows.WSMsgType.CLOSE:
             self.closed.set_result((int(frame.get_close_code()), frame.get_close_reason() or ""))  # type: ignore[call-overload]
             transport.send_close(frame.get_close_code())

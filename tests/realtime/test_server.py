@@ -12,7 +12,7 @@ import pycrdt
 import pytest
 
 from zedi.realtime import wire
-from zedi.realtime.server import MAX_FRAGMENTS, MAX_MESSAGE
+from zedi.realtime.server import MAX_BACKLOG, MAX_FRAGMENTS, MAX_MESSAGE
 
 if TYPE_CHECKING:
     from tests.realtime.conftest import Connect, RawClient, StartService, Until
@@ -152,6 +152,45 @@ async def test_a_reader_that_does_not_read_is_closed(
     again.say(wire.Step1(page, wire.EMPTY_STATE_VECTOR))
     step2 = await again.until(wire.Step2)
     assert step2.update
+
+
+async def test_who_pings_and_does_not_read_is_closed(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A pong for every ping, with its payload; they count as anything else that waits to be read."""
+    service, page = await start_service(database), await database.page()
+    client = await connect(service)
+    await join(client, page, issuer.token())
+    client.transport.send_ping(b"are you there")
+    async with asyncio.timeout(20):
+        assert await client.pongs.get() == b"are you there"
+    client.transport.underlying_transport.pause_reading()
+    told = asyncio.create_task(service.logged("slow_reader"))
+    while not told.done():  # what the kernel takes is a lot, and not always the same
+        for _ in range(1000):
+            client.transport.send_ping(b"?" * 125)
+        await asyncio.sleep(0.001)
+    assert (await told)["backlog"] > MAX_BACKLOG
+    await service.logged("disconnected", code=1013)
+
+
+async def test_pings_show_that_a_client_lives(
+    database: Database, start_service: StartService, connect: Connect
+) -> None:
+    """One that only pings is not silent."""
+    service = await start_service(
+        database, PING_INTERVAL="1", change="import zedi.realtime.server as s; s.CLOSE_SECONDS = 0.5"
+    )
+    pinging, silent = (
+        await connect(service, enable_auto_pong=False),
+        await connect(service, enable_auto_pong=False),
+    )
+    while not silent.closed.done():
+        pinging.transport.send_ping()
+        async with asyncio.timeout(20):
+            await pinging.pongs.get()
+    assert await silent.close_code() == 1001
+    assert not pinging.closed.done()
 
 
 async def test_a_token_that_runs_out_ends_the_socket(

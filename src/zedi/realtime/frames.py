@@ -1,4 +1,4 @@
-"""WebSocket frames as a server sends them (RFC 6455, section 5.2): final, binary, unmasked.
+"""WebSocket frames as a server sends them (RFC 6455, section 5.2): final, unmasked.
 
 Made here and not by the WebSocket library, so that a frame is made once for all its readers, and several
 frames go to a socket in one write.
@@ -20,3 +20,8 @@ def binary(*parts: bytes) -> bytes:
     """One binary message made of these parts."""
     message = b"".join(parts)
     return head(len(message)) + message
+
+
+def pong(payload: bytes) -> bytes:
+    """The answer to a ping with this payload, of at most 125 bytes."""
+    return bytes((0x8A, len(payload))) + payload

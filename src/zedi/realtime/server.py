@@ -140,6 +140,9 @@ class Connection(WSListener):
             if not transport.is_close_frame_sent:
                 transport.send_close(frame.get_close_code())
             transport.disconnect()
+        elif kind == WSMsgType.PING:
+            # Not by picows, which looks at no backlog: who pings and does not read would fill our memory.
+            self.write(frames.pong(frame.get_payload_as_bytes()))
         elif kind == WSMsgType.PONG:
             pass
         else:
@@ -541,7 +544,7 @@ class Service:
                 max_frame_size=_MAX_FRAME,
                 read_buffer_init_size=_READ_BUFFER,
                 enable_auto_ping=False,
-                enable_auto_pong=True,
+                enable_auto_pong=False,
             )
         except OSError as error:
             raise ServiceError(
