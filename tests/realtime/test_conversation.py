@@ -185,8 +185,11 @@ async def test_a_new_token_keeps_a_document_alive(
 async def test_who_hears_nothing_is_told_something(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer
 ) -> None:
-    """An awareness message about nobody, in both protocols, before a client would give its socket up."""
-    service = await start_service(database, change="import zedi.realtime.server as s; s.NUDGE_TICKS = 2")
+    """An awareness message about nobody, in both protocols, before a client would give its socket up; pings,
+    which its program does not see, are nothing that it heard."""
+    service = await start_service(
+        database, PING_INTERVAL="1", change="import zedi.realtime.server as s; s.NUDGE_TICKS = 2"
+    )
     page, token = await database.page(), issuer.token()
     client = await connect(service)
     await attach(client, page, token)

@@ -1,15 +1,16 @@
 """Sockets, health, metrics, signals, drain: the shell around session, room, hub, journal and fan-out.
 
-picows carries the WebSockets (and answers the plain GETs of /health and /metrics on the same port); what it
-leaves to its user is done here: fragments, pings, the bound on what a slow reader may keep us storing.
+picows reads the WebSockets (and answers the plain GETs of /health and /metrics on the same port); what else
+there is to a WebSocket is done here: fragments, pings, closes, the bound on what a slow reader may keep us
+storing.
 
 Both protocols come in at `/realtime`. y-websocket appends its room, the page's id, to the address that it is
 given, and its token as a query parameter: `/realtime/<room>?token=...`; whoever reaches the port without
 CloudFront may leave `/realtime` out. No line of the log ever has a query, and so no token.
 
-Close codes beside those of `session`: 1001 a peer that went silent, 1003 text, 1002 a broken fragment, 1009
-too big, 1012 this task is going, 1013 try again later (the document cannot be loaded, the journal is full,
-the reader is too slow, or strangers send too much). A client comes back after any of them and synchronises.
+Close codes beside those of `session`: 1001 a peer that went silent, 1003 text, 1002 a broken frame, 1009 too
+big, 1012 this task is going, 1013 try again later (the document cannot be loaded, the journal is full, the
+reader is too slow, or too many send too much). A client comes back after any of them and synchronises.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import signal
 import time
 from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
+import aiofastnet
 from picows import (
-    WSCloseCode,
     WSFrame,
     WSListener,
     WSMsgType,
@@ -34,7 +35,6 @@ from picows import (
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
-    ws_create_server,
 )
 
 from zedi import contract
@@ -47,15 +47,14 @@ from zedi.realtime.hub import LOAD_SECONDS, Hub, LoadError
 from zedi.realtime.journal import AWAY, Journal
 from zedi.realtime.log import Level, Log
 from zedi.realtime.metrics import CONTENT_TYPE, Metrics, Sample, exposition
+from zedi.realtime.parser import LARGE, Parser
 from zedi.realtime.room import Entry, Link, Room
 from zedi.realtime.session import Session
-from zedi.realtime.strangers import TRY_AGAIN_LATER, Stranger, Strangers
+from zedi.realtime.strangers import TRY_AGAIN_LATER, Deaf, Stranger, Strangers
+from zedi.realtime.unfinished import Unfinished
 
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes of one WebSocket message."""
-_MAX_FRAME: Final = MAX_MESSAGE + 1024 * 1024
-"""A message that is a little too long is read to its end, so that its author hears 1009. What is longer than
-this is cut off unread; the system then resets the connection, which may overtake the close code."""
 MAX_FRAGMENTS: Final = 16 * 1024
 """Fragments of one message, empty ones as well: each is work, however few bytes it has."""
 MAX_SOCKETS: Final = 5000
@@ -80,7 +79,6 @@ _ASKING: Final = 3
 """So many ask at a time what they may open, as many as the journal has connections for; while the database is
 away only these try it again and again, however many wait."""
 _ASK_PAUSE: Final = 0.5
-_READ_BUFFER: Final = 4096
 _BACKLOG: Final = 4096
 """Connections that the kernel accepts for us while we are busy (at most net.core.somaxconn). When a task ends
 all that it had come at once, and whoever finds no room is silently kept waiting for a second and more."""
@@ -105,11 +103,15 @@ class Connection(WSListener):
         self._fragments: bytearray | None = None
         """What has come of a message in several frames; None: the next frame begins one."""
         self._fragments_count = 0
+        self._large = 0
+        """Bytes of the large frame that is coming in."""
         self._allowance: dict[str, int] = {}
         """Bytes that its joining has sent, by address, until it has read everything."""
         self._stranger: Stranger | None = None
         """Until the first good token."""
         self._closing = False
+        self._cut: asyncio.TimerHandle | None = None
+        """When whoever does not answer a close is cut off."""
         self._code: int | None = None
         self._reason: str | None = None
         self._opened_at = time.monotonic()
@@ -121,8 +123,11 @@ class Connection(WSListener):
     # -- what picows calls --------------------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._transport = transport
-        self._stream = transport.underlying_transport
+        parser = Parser.of(transport)
+        self._parser: Parser | None = parser
+        """Until the end."""
+        self._stream = parser.stream
+        parser.attach(self)
         self._stranger = self._service.strangers.admit(self._stream, self._refuse)
         self._service.entered(self)
         self._event("connected")
@@ -133,16 +138,10 @@ class Connection(WSListener):
         if kind == WSMsgType.BINARY and frame.fin and self._fragments is None and not frame.rsv1:
             self._receive(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
-            self._code, self._reason = (
-                self._code or cast(int, frame.get_close_code()),
-                self._reason or "by the client",
-            )
-            if not transport.is_close_frame_sent:
-                transport.send_close(frame.get_close_code())
-            transport.disconnect()
+            self._closed_by_client(frame)
         elif kind == WSMsgType.PING:
             # Not by picows, which looks at no backlog: who pings and does not read would fill our memory.
-            self.write(frames.pong(frame.get_payload_as_bytes()))
+            self._write_control(frames.pong(frame.get_payload_as_bytes()))
         elif kind == WSMsgType.PONG:
             pass
         else:
@@ -151,6 +150,12 @@ class Connection(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._closing = True
         self._stranger = None
+        if self._cut is not None:
+            self._cut.cancel()
+        if self._parser is not None:
+            self._parser.detach()
+            self._parser = None
+        self._service.unfinished.hold(self, 0)
         for task in self._tasks:
             task.cancel()
         for address in list(self._rooms):
@@ -165,23 +170,76 @@ class Connection(WSListener):
             duration=round(time.monotonic() - self._opened_at, 3),
         )
 
+    def _closed_by_client(self, frame: WSFrame) -> None:
+        self.close(int(frame.get_close_code()), "by the client")  # type: ignore[call-overload]
+        self._stream.close()
+
     def _fragment(self, frame: WSFrame) -> None:
         """A message in several frames, which some browsers make of a long one (RFC 6455, section 5.4)."""
+        if frame.payload_size > LARGE:
+            self._large_ended()
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            return self.close(1002, "no extension was agreed on")
+            return self._refuse(1002, "no extension was agreed on")
         if frame.msg_type == WSMsgType.TEXT:
-            return self.close(1003, "binary messages only")
+            return self._refuse(1003, "binary messages only")
         if (frame.msg_type == WSMsgType.CONTINUATION) != (self._fragments is not None):
-            return self.close(1002, "a fragment that continues nothing")
+            return self._refuse(1002, "a fragment that continues nothing")
         if self._fragments is None:
             self._fragments, self._fragments_count = bytearray(), 0
         self._fragments_count += 1
         if len(self._fragments) + frame.payload_size > MAX_MESSAGE or self._fragments_count > MAX_FRAGMENTS:
-            return self.close(session.TOO_BIG, "message too big")
+            return self._refuse(session.TOO_BIG, "message too big")
         self._fragments += frame.get_payload_as_memoryview()
-        if frame.fin:
-            message, self._fragments = bytes(self._fragments), None
-            self._receive(message)
+        if not frame.fin:
+            return self._hold()
+        message, self._fragments = bytes(self._fragments), None
+        self._hold()
+        self._receive(message)
+
+    # -- what its parser tells ----------------------------------------------------------------------------
+
+    def on_large_frame(self, length: int) -> None:
+        if length > MAX_MESSAGE:
+            self.on_broken_frame(session.TOO_BIG, "message too big")
+        else:
+            self._large = length
+            self._hold()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def on_broken_frame(self, code: int, reason: str) -> None:
+        # What came before it is handed on only after this, and counts.
+        asyncio.get_running_loop().call_soon(self._end_reading, code, reason)
+
+    def on_defect(self, error: BaseException) -> None:
+        self._event("reading failed", level="error", reason=repr(error))
+        self.on_broken_frame(1011, "internal error")
+
+    def cut_off(self, code: int, reason: str) -> None:
+        self._refuse(code, reason)
+        self._stream.abort()
+
+    def _end_reading(self, code: int, reason: str) -> None:
+        self._refuse(code, reason)
+        if not self._stream.is_closing() and not isinstance(self._stream.get_protocol(), Deaf):
+            Deaf(self._stream)
+
+    def _hold(self) -> None:
+        """Tells what is kept for it of a message that is not whole; a stranger's is counted elsewhere."""
+        if self._stranger is None:
+            self._service.unfinished.hold(self, self._large + len(self._fragments or b""))
+
+    def _large_ended(self) -> None:
+        self._large = 0
+        self._hold()
+        asyncio.get_running_loop().call_soon(self._give_back)
+
+    def _go_on(self) -> None:
+        if self._parser is not None:
+            self._parser.go_on()
+
+    def _give_back(self) -> None:
+        if self._parser is not None:
+            self._parser.give_back()
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -200,18 +258,22 @@ class Connection(WSListener):
             self._service.metrics.errors += 1
             self.close(TRY_AGAIN_LATER, "too slow")
 
+    def _write_control(self, packet: bytes) -> None:
+        """Writes a ping or a pong. The client's program sees neither, so its silence goes on."""
+        quiet = self._quiet
+        self.write(packet)
+        self._quiet = quiet
+
     def close(self, code: int, reason: str) -> None:
         """Starts the closing handshake; whoever does not answer in time is cut off."""
         if self._closing:
             return
         self._closing = True
         self._code, self._reason = code, reason
-        # 123 bytes is what a close frame has room for.
-        text = reason.encode("utf-8")[:120].decode("utf-8", "ignore")
-        self._transport.send_close(cast(WSCloseCode, code), text)
+        self._stream.write(frames.close(code, reason))
         for address in list(self._rooms):
             self._leave(address)
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.disconnect, False)
+        self._cut = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._stream.abort)
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -225,9 +287,10 @@ class Connection(WSListener):
             return
         if now - self._pinged_at >= interval:
             self._pinged_at = now
-            self._transport.send_ping()
+            self._write_control(frames.PING)
         if self._allowance and not self._stream.get_write_buffer_size():
             self._allowance.clear()
+        self._give_back()  # what a burst of small frames has made of it
         self._do(self._session.tick(time.time()))
         self._quiet += 1
         if self._quiet >= NUDGE_TICKS:
@@ -250,9 +313,9 @@ class Connection(WSListener):
     # -- effects ------------------------------------------------------------------------------------------
 
     def _receive(self, message: bytes) -> None:
-        if len(message) > MAX_MESSAGE:
-            self.close(session.TOO_BIG, "message too big")
-        elif not self._closing:
+        if len(message) > LARGE:
+            self._large_ended()
+        if not self._closing:
             self._service.metrics.messages += 1
             self._do(self._session.receive(message, time.time()))
 
@@ -365,6 +428,7 @@ class Connection(WSListener):
             if self._stranger is not None:
                 self._stranger.leave()
                 self._stranger = None
+                self._hold()
             self._do(self._session.authenticated(address, attempt, user, mode, time.time()))
             if service.access_changes != changes:
                 service.access_changed(document)  # it may have been this one, after we had asked
@@ -400,6 +464,7 @@ class Service:
         self.access = PageAccess(self.journal)
         self.fanout = Fanout(config.redis_url, task, self.log)
         self.strangers = Strangers()
+        self.unfinished = Unfinished()
         self.access_changes = 0
         """How often it was heard that access to something has changed."""
         self._asking = asyncio.Semaphore(_ASKING)
@@ -535,16 +600,12 @@ class Service:
     async def _listen(self) -> asyncio.Server:
         config = self.config
         try:
-            server = await ws_create_server(
-                self._answer,
+            server = await aiofastnet.create_server(
+                asyncio.get_running_loop(),
+                lambda: Parser(self._answer, HANDSHAKE_SECONDS),
                 config.bind_address,
                 config.port,
                 backlog=_BACKLOG,
-                websocket_handshake_timeout=HANDSHAKE_SECONDS,
-                max_frame_size=_MAX_FRAME,
-                read_buffer_init_size=_READ_BUFFER,
-                enable_auto_ping=False,
-                enable_auto_pong=False,
             )
         except OSError as error:
             raise ServiceError(

@@ -22,7 +22,7 @@ MAX_STRANGER: Final = 2 * 1024 * 1024 + 512 * 1024
 """Bytes of one stranger: what a session holds for it, tokens that were refused, and frames' heads."""
 MAX_STRANGERS: Final = 32 * 1024 * 1024
 """Bytes of all of them. When more come, whoever sent most is cut off: newcomers with a token send little."""
-_MAX_DISCARD: Final = 64 * 1024 * 1024
+_MAX_DISCARD: Final = 72 * 1024 * 1024
 """Bytes that are read and thrown away, so that a close code arrives at one who is still sending."""
 
 _SINK: Final = bytearray(64 * 1024)
@@ -81,30 +81,23 @@ class Stranger(asyncio.BufferedProtocol):
         """Bytes that have been kept of it, or were; not those that were thrown away."""
         self._strangers = strangers
         self._inner = inner
-        self._discarded: int | None = None
-        """Bytes thrown away; None: all are kept."""
         stream.set_protocol(self)
 
     def leave(self) -> None:
         """It has shown a good token, and what it sends goes straight to picows again."""
-        if self._discarded is None:
+        if self.stream.get_protocol() is self:
             self._strangers.forget(self)
             self.stream.set_protocol(self._inner)
 
     def get_buffer(self, sizehint: int) -> ReadableBuffer:
-        return self._inner.get_buffer(sizehint) if self._discarded is None else _SINK
+        return self._inner.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._discarded is not None:
-            self._discarded += nbytes
-            if self._discarded > _MAX_DISCARD:
-                self.stream.abort()
-            return
         self._strangers.count(self, nbytes)
         if self.stream.is_closing():
             return
         if self.sent > MAX_STRANGER:
-            self._discarded = 0
+            Deaf(self.stream)
             self.refuse(TOO_BIG, "too much before a good token")
         else:
             self._inner.buffer_updated(nbytes)
@@ -120,4 +113,37 @@ class Stranger(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._strangers.forget(self)
+        self._inner.connection_lost(exc)
+
+
+class Deaf(asyncio.BufferedProtocol):
+    """In front of the protocol of `stream`: throws away what comes in, so that a close code is not overtaken
+    by a reset. Whoever sends on and on is cut off."""
+
+    def __init__(self, stream: asyncio.Transport) -> None:
+        inner = stream.get_protocol()
+        assert isinstance(inner, asyncio.BufferedProtocol)
+        self._stream = stream
+        self._inner = inner
+        self._discarded = 0
+        stream.set_protocol(self)
+
+    def get_buffer(self, sizehint: int) -> ReadableBuffer:
+        return _SINK
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._discarded += nbytes
+        if self._discarded > _MAX_DISCARD:
+            self._stream.abort()
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
