@@ -131,6 +131,21 @@ async def test_what_is_not_the_protocol_closes_the_socket(
     assert service.health()[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"), [(b"", 1000), (b"\x0f\xa0bye", 4000), (b"\x03\xee", 1002), (b"\x13\x88", 1002)]
+)
+async def test_a_close_is_answered(
+    database: Database, start_service: StartService, connect: Connect, said: bytes, answer: int
+) -> None:
+    """With its own code; nothing said is 1000, and what may not be on the wire (1006, 5000) is 1002."""
+    service = await start_service(database)
+    client = await connect(service)
+    client.transport.underlying_transport.write(bytes((0x88, 0x80 + len(said))) + bytes(4) + said)
+    assert await client.close_code() == answer
+    line = await service.logged("disconnected", reason="by the client")
+    assert line["code"] == (int.from_bytes(said[:2], "big") or 1005)
+
+
 async def test_a_reader_that_does_not_read_is_closed(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer
 ) -> None:

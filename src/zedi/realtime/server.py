@@ -86,6 +86,8 @@ _FORWARDED: Final = "x-forwarded-for"
 """What came through the load balancer has this header. Metrics are for who reaches the task itself."""
 
 SERVICE_RESTART: Final = 1012
+_NO_CODE: Final = 1005
+"""What the log calls an empty close frame."""
 
 
 class Connection(WSListener):
@@ -171,7 +173,13 @@ class Connection(WSListener):
         )
 
     def _closed_by_client(self, frame: WSFrame) -> None:
-        self.close(int(frame.get_close_code()), "by the client")  # type: ignore[call-overload]
+        """Answers a close with its own code, where that may be on the wire (RFC 6455, section 7.4)."""
+        said = int.from_bytes(frame.get_payload_as_bytes()[:2], "big") if frame.payload_size else _NO_CODE
+        if not self._closing:
+            # What else is no code, picows has refused already.
+            never = said < 1000 or said == 1006 or said > 4999
+            self.close(1000 if said == _NO_CODE else 1002 if never else said, "by the client")
+            self._code = said
         self._stream.close()
 
     def _fragment(self, frame: WSFrame) -> None:
