@@ -165,6 +165,81 @@ def test_tokens_that_do_not_wait_for_their_verdict_close_the_socket() -> None:
     assert codes[:-1] == [None] * LIMITS.failures
 
 
+def test_tokens_that_are_left_before_their_verdict_close_the_socket() -> None:
+    """A document that is closed at once takes its token with it, and that counts, whatever its name is."""
+    it = a_session()
+    for number in range(1, LIMITS.failures):
+        assert isinstance(tell(it, wire.Token(f"doc {number}", "x", None))[0], session.Authenticate)
+        assert tell(it, wire.Close(f"doc {number}", "")) == []
+        assert it.denied(f"doc {number}", number, "no", NOW) == []
+    tell(it, wire.Token("doc", "x", None))
+    assert closed(tell(it, wire.Close("doc", ""))) == session.UNAUTHORIZED
+
+
+def test_a_good_token_forgives_those_before_it() -> None:
+    """Only what comes to nothing without a good one between counts."""
+    it = a_session()
+    for _ in range(3):
+        for _ in range(LIMITS.failures - 1):
+            tell(it, wire.Token("other", "x", None))
+            assert closed(tell(it, wire.Close("other", ""))) is None
+        open_document(it)
+
+
+def test_a_live_document_has_one_token_checked_at_a_time() -> None:
+    """Of a hundred that come meanwhile the newest is judged next, and the others never."""
+    it = a_session()
+    open_document(it)
+    (first,) = tell(it, wire.Token("doc", "first", None))
+    assert isinstance(first, session.Authenticate)
+    assert [tell(it, wire.Token("doc", f"token {number}", None)) for number in range(100)] == [[]] * 100
+    effects = it.authenticated("doc", first.attempt, USER, "read-write", NOW)
+    second = session.Authenticate("doc", "doc", "token 99", first.attempt + 1)
+    assert effects == [session.Send("doc", wire.authenticated("read-write")), second]
+    assert len(it.authenticated("doc", second.attempt, USER, "read-write", NOW)) == 1
+    assert it.authenticated("doc", second.attempt, USER, "read-write", NOW) == []
+
+
+def test_a_refused_token_is_forgotten_where_a_newer_one_came() -> None:
+    """The document stays live until the newest is judged; each refusal counts."""
+    it = a_session()
+    open_document(it)
+    (effect,) = tell(it, wire.Token("doc", "bad", None))
+    for number in range(1, LIMITS.failures):
+        assert isinstance(effect, session.Authenticate)
+        tell(it, wire.Token("doc", f"bad {number}", None))
+        (effect,) = it.denied("doc", effect.attempt, "no", NOW)
+        assert tell(it, wire.Update("doc", UPDATE)) == [session.Append("doc", UPDATE, False)]
+    assert isinstance(effect, session.Authenticate) and effect.token == f"bad {LIMITS.failures - 1}"
+    effects = it.denied("doc", effect.attempt, "no", NOW)
+    assert effects[:2] == [session.Send("doc", wire.denied("no")), session.Leave("doc")]
+    assert closed(effects) == session.UNAUTHORIZED
+
+
+def test_a_right_that_is_lost_while_a_token_is_checked_comes_back_with_it() -> None:
+    """The verdict opens the document again, and the newest token is judged after it."""
+    it = a_session()
+    open_document(it)
+    (effect,) = tell(it, wire.Token("doc", "fresh", None))
+    assert isinstance(effect, session.Authenticate)
+    tell(it, wire.Token("doc", "newest", None))
+    it.reassessed("doc", USER, None, NOW)
+    effects = it.authenticated("doc", effect.attempt, USER, "read-write", NOW)
+    assert session.TellPresence("doc") in effects
+    assert effects[-1] == session.Authenticate("doc", "doc", "newest", effect.attempt + 1)
+
+
+def test_a_token_that_is_too_long_is_not_kept() -> None:
+    """It is judged as none at all, now or later."""
+    it = Session(NOW)
+    long = wire.Token("doc", "x" * (Limits().token_characters + 1), None)
+    assert tell(it, long) == [session.Authenticate("doc", "doc", "", 1)]
+    it.authenticated("doc", 1, USER, "read-write", NOW)
+    tell(it, wire.Token("doc", "x", None))
+    tell(it, long)
+    assert it.denied("doc", 2, "no", NOW) == [session.Authenticate("doc", "doc", "", 3)]
+
+
 def test_a_verdict_on_an_older_token_is_not_listened_to() -> None:
     """Only the newest attempt counts, also when the document was left and came back."""
     it = a_session()

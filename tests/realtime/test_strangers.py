@@ -201,9 +201,11 @@ def updates(client: RawClient, count: int, size: int, documents: int = 1) -> Non
         client.say(wire.Update(f"page-{number % documents}", bytes(size)))
 
 
-def tokens(client: RawClient, count: int) -> None:
+def tokens(client: RawClient, count: int, left: bool = False) -> None:
     for _ in range(count):
         client.say(wire.Token("page", "no token", None))
+        if left:
+            client.say(wire.Close("page", ""))
 
 
 @pytest.mark.server
@@ -214,8 +216,9 @@ def tokens(client: RawClient, count: int) -> None:
         (lambda client: updates(client, 1001, 2), "messages before"),
         (lambda client: updates(client, 101, 2, documents=101), "documents"),
         (lambda client: tokens(client, 20), "tokens"),
+        (lambda client: tokens(client, 20, left=True), "tokens"),
     ],
-    ids=["bytes", "messages", "documents", "tokens"],
+    ids=["bytes", "messages", "documents", "tokens", "tokens that are left"],
 )
 async def test_what_a_stranger_may_do_is_bounded(
     database: Database,

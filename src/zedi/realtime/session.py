@@ -48,9 +48,11 @@ class Limits:
     held_seconds: float = 60.0
     """Longer than a database that sleeps takes to wake."""
     failures: int = 20
-    """Tokens refused before the socket is closed."""
+    """Tokens since the last good one that came to nothing before the socket is closed."""
     denied_seconds: float = 3.0
     """How long a denied y-websocket client is kept from coming back."""
+    token_characters: int = 16 * 1024
+    """A longer one is refused like any that cannot be read; those of user pools have a tenth of that."""
     stateless_bytes: int = 64 * 1024
     refresh_seconds: float = 120.0
     """How long before its end a new token is asked for; again at every quarter of it."""
@@ -156,8 +158,7 @@ class Protocol(StrEnum):
 
 class _Phase(Enum):
     HELD = auto()
-    """No token yet, or a refused one."""
-    CHECKING = auto()
+    """No good token yet."""
     LIVE = auto()
     DENIED = auto()
     """For good, as in y-websocket."""
@@ -170,6 +171,10 @@ class _Document:
     """When the wait for a token began."""
     phase: _Phase = _Phase.HELD
     attempt: int = 0
+    checking: bool = False
+    """Whether the verdict on `attempt` is waited for."""
+    newest: str | None = None
+    """The last token that came while one was checked on the live document. It is judged next."""
     held: list[tuple[wire.Message, int]] = field(default_factory=list)
     """With the sizes of their frames in bytes."""
     user: User | None = None
@@ -202,6 +207,7 @@ class Session:
         self._held_bytes = 0
         self._held_messages = 0
         self._failures = 0
+        """Tokens since the last good one that were refused, overtaken, or left with their document."""
         self._attempts = 0
         self._idle_since = now
         """Since when no document is live."""
@@ -279,14 +285,20 @@ class Session:
 
     def wants(self, address: str, attempt: int) -> bool:
         """Whether the verdict on this attempt is still waited for."""
+        return self._judged(address, attempt) is not None
+
+    def _judged(self, address: str, attempt: int) -> _Document | None:
         document = self._documents.get(address)
-        return not self._closed and document is not None and document.attempt == attempt
+        return (
+            document if document is not None and document.checking and document.attempt == attempt else None
+        )
 
     def authenticated(self, address: str, attempt: int, user: User, mode: Mode, now: float) -> list[Effect]:
         """The token was good and the document is open."""
-        document = self._documents.get(address)
-        if self._closed or document is None or document.attempt != attempt:
+        document = self._judged(address, attempt)
+        if document is None:
             return []
+        document.checking = False
         self._failures = 0
         document.user = user
         document.read_only = mode == "readonly"
@@ -299,7 +311,7 @@ class Session:
             else Greet(address)  # there the server does not wait for a Step1
         ]
         if document.phase is _Phase.LIVE:
-            return effects
+            return effects + self._check_newest(document)
         document.phase = _Phase.LIVE
         effects.append(TellPresence(address))
         held, document.held = document.held, []
@@ -308,22 +320,20 @@ class Session:
             for message, _ in held:
                 effects += self._handle(document, message)
                 if self._closed:
-                    break
+                    return effects
         except wire.WireError as error:
-            effects += self._close(RESET, str(error))
-        return effects
+            return effects + self._close(RESET, str(error))
+        return effects + self._check_newest(document)
 
     def denied(self, address: str, attempt: int, reason: str, now: float) -> list[Effect]:
         """The token was not good, or not for this document. The client may send another one."""
-        document = self._documents.get(address)
-        if self._closed or document is None or document.attempt != attempt:
+        document = self._judged(address, attempt)
+        if document is None:
             return []
-        effects = self._shut(document, reason, now)
-        if self.protocol is not Protocol.Y_WEBSOCKET:
-            self._failures += 1
-            if self._failures >= self._limits.failures:
-                effects += self._close(UNAUTHORIZED, f"{self._failures} tokens were refused")
-        return effects
+        document.checking = False
+        newer = self._check_newest(document)
+        effects = newer or self._shut(document, reason, now)
+        return effects if self.protocol is Protocol.Y_WEBSOCKET else effects + self._failed()
 
     def readers(self) -> list[tuple[str, str, User]]:
         """Address, document and user of every live document, for asking again whether they may."""
@@ -411,16 +421,29 @@ class Session:
         document = self._document(message.address, now)
         if document is None:
             return self._close(UNAUTHORIZED, f"more than {self._limits.documents} documents")
-        if document.phase is _Phase.CHECKING:
-            # The older verdict will not be listened to. Each costs work, so each counts.
-            self._failures += 1
-            if self._failures >= self._limits.failures:
-                return self._close(UNAUTHORIZED, "too many tokens at once")
-        elif document.phase is _Phase.HELD:
-            document.phase = _Phase.CHECKING
+        token = message.token if len(message.token) <= self._limits.token_characters else ""
+        if document.checking and document.phase is _Phase.LIVE:
+            # One at a time: each asks the database, and the last one says how it is.
+            document.newest = token
+            return []
+        # An older verdict will not be listened to. Each costs work, so each counts.
+        return (self._failed() if document.checking else []) or self._check(document, token)
+
+    def _check(self, document: _Document, token: str) -> list[Effect]:
+        document.checking = True
         self._attempts += 1  # never the same twice, also when an address is left and comes back
         document.attempt = self._attempts
-        return [Authenticate(message.address, self._name(message.address), message.token, document.attempt)]
+        return [Authenticate(document.address, self._name(document.address), token, document.attempt)]
+
+    def _check_newest(self, document: _Document) -> list[Effect]:
+        token, document.newest = document.newest, None
+        return [] if token is None else self._check(document, token)
+
+    def _failed(self) -> list[Effect]:
+        self._failures += 1
+        if self._failures < self._limits.failures:
+            return []
+        return self._close(UNAUTHORIZED, f"{self._failures} tokens came to nothing")
 
     def _document(self, address: str, now: float) -> _Document | None:
         document = self._documents.get(address)
@@ -486,7 +509,9 @@ class Session:
             return []
         self._release(document.held)
         self._rest(now)
-        return [Leave(address)] if document.phase is _Phase.LIVE else []
+        leave: list[Effect] = [Leave(address)] if document.phase is _Phase.LIVE else []
+        # Its token is being judged for nobody.
+        return leave + self._failed() if document.checking else leave
 
     def _rest(self, now: float) -> None:
         """Remembers when the last live document went."""
