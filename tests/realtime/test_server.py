@@ -168,6 +168,104 @@ async def test_a_reader_that_does_not_read_is_closed(
     assert step2.update
 
 
+SMALL_BACKLOG = "import zedi.realtime.server as s; s.MAX_BACKLOG = 1024 * 1024; s.CAUGHT_UP = 128 * 1024"
+MORE_THAN_THE_KERNEL = 14 * 1024 * 1024
+"""Bytes of which some MB are left when the kernel has taken what it takes for one that does not read."""
+
+
+async def pages_of(
+    author: RawClient, database: Database, token: str, sizes: list[int]
+) -> list[tuple[str, bytes]]:
+    """Pages, each with the one update that it is made of; `author` is left reading all of them."""
+    pages = []
+    for size in sizes:
+        page, update = await database.page(), an_update(size)
+        await join(author, page, token)
+        author.say(wire.Update(page, update))
+        assert await author.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+        pages.append((page, update))
+    return pages
+
+
+async def test_long_documents_are_sent_one_after_the_other(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """One that reads slowly is sent a document when it has caught up, with all that is in it by then; it may
+    close another one meanwhile, and is no slow reader for what it was sent itself."""
+    service, token = await start_service(database, change=SMALL_BACKLOG), issuer.token()
+    author, client = [await connect(service, max_frame_size=MAX_MESSAGE) for _ in range(2)]
+    (first, long), (second, _), (third, _) = await pages_of(
+        author, database, token, [MORE_THAN_THE_KERNEL, 10, 10]
+    )
+    for page in (first, second, third):
+        client.say(wire.Token(page, token, None))
+        assert await client.until(wire.Authenticated) == wire.Authenticated(page, "read-write")
+    client.transport.underlying_transport.pause_reading()
+    for page in (first, second, third):
+        client.say(wire.Step1(page, wire.EMPTY_STATE_VECTOR))
+    client.say(wire.Close(third, ""))
+    client.say(wire.Update(second, an_update(1)))
+    assert (await author.until(wire.Update)).address == second  # so all before it has been read, too
+    client.say(wire.Close(first, ""))
+    client.say(wire.Update(second, an_update(1)))
+    assert (await author.until(wire.Update)).address == second
+    client.transport.underlying_transport.resume_reading()
+    assert await client.until(wire.Step2) == wire.Step2(first, long)
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    message: wire.Message | None = None
+    while not isinstance(message, wire.Step2):
+        message = await client.next()
+        if isinstance(message, wire.Update | wire.Step2):
+            assert message.address == second
+            doc.apply_update(message.update)
+    assert len(str(doc.get("text", type=pycrdt.Text))) == 12
+    client.say(wire.Ping())
+    while (message := await client.next()) != wire.Pong():
+        assert not isinstance(message, wire.Step2)
+
+
+async def test_one_long_update_makes_nobody_slow(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """A reader that had read all but is not reading now gets it; what comes after that is too much."""
+    service, page, token = (
+        await start_service(database, change=SMALL_BACKLOG),
+        await database.page(),
+        issuer.token(),
+    )
+    author, reader, sleeper = [await connect(service, max_frame_size=MAX_MESSAGE) for _ in range(3)]
+    for client in (author, reader, sleeper):
+        await join(client, page, token)
+    for client in (reader, sleeper):
+        client.transport.underlying_transport.pause_reading()
+    update = an_update(MORE_THAN_THE_KERNEL)
+    author.say(wire.Update(page, update))
+    assert await author.until(wire.SyncStatus) == wire.SyncStatus(page, True)
+    reader.transport.underlying_transport.resume_reading()
+    assert await reader.until(wire.Update) == wire.Update(page, update)
+    author.say(wire.Update(page, an_update(1)))
+    assert isinstance(await reader.until(wire.Update), wire.Update)
+    await service.logged("disconnected", code=1013)
+    assert not reader.closed.done()
+
+
+async def test_who_has_a_document_already_may_leave_no_more_unread_for_its_length(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer
+) -> None:
+    """Asking for what it has brings an answer of a few bytes, and no more allowance than that."""
+    service, token = await start_service(database, change=SMALL_BACKLOG), issuer.token()
+    author, sleeper = [await connect(service, max_frame_size=MAX_MESSAGE) for _ in range(2)]
+    ((page, update),) = await pages_of(author, database, token, [MORE_THAN_THE_KERNEL])
+    sleeper.say(wire.Token(page, token, None))
+    sleeper.say(wire.Step1(page, pycrdt.get_state(update)))
+    assert len((await sleeper.until(wire.Step2)).update) < 100
+    sleeper.transport.underlying_transport.pause_reading()
+    for _ in range(MORE_THAN_THE_KERNEL // 1024**2):
+        author.say(wire.Update(page, an_update(1024**2)))
+        await author.until(wire.SyncStatus)
+    await service.logged("slow_reader")
+
+
 async def test_who_pings_and_does_not_read_is_closed(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer
 ) -> None:

@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Coroutine
 from http import HTTPStatus
@@ -59,7 +60,12 @@ MAX_FRAGMENTS: Final = 16 * 1024
 """Fragments of one message, empty ones as well: each is work, however few bytes it has."""
 MAX_SOCKETS: Final = 5000
 MAX_BACKLOG: Final = 8 * 1024 * 1024
-"""Bytes that a reader may leave unread, beyond what its joining has sent it."""
+"""Bytes that a reader may leave unread, beyond what its joining has sent it, before one more is written."""
+CAUGHT_UP: Final = 1024 * 1024
+"""Bytes unread of a reader that may be sent another document."""
+_ANY: Final = sys.maxsize
+_WAITING_CLIENTS: Final = 4096
+"""Clients of a state vector that is kept until then; a longer one is answered with all there is."""
 NUDGE_TICKS: Final = 20
 """Seconds without a message to a client after which it is told something: it leaves after 30."""
 CLOSE_SECONDS: Final = 3.0
@@ -107,8 +113,10 @@ class Connection(WSListener):
         self._fragments_count = 0
         self._large = 0
         """Bytes of the large frame that is coming in."""
-        self._allowance: dict[str, int] = {}
-        """Bytes that its joining has sent, by address, until it has read everything."""
+        self._allowance = 0
+        """Bytes that were unread when it had been sent a document, until it has caught up."""
+        self._joins: dict[Link, tuple[Room, dict[int, int]]] = {}
+        """Who waits for that, with the newest state vector."""
         self._stranger: Stranger | None = None
         """Until the first good token."""
         self._closing = False
@@ -130,6 +138,7 @@ class Connection(WSListener):
         """Until the end."""
         self._stream = parser.stream
         parser.attach(self)
+        self._stream.set_write_buffer_limits(CAUGHT_UP, CAUGHT_UP)
         self._stranger = self._service.strangers.admit(self._stream, self._refuse)
         self._service.entered(self)
         self._event("connected")
@@ -259,12 +268,34 @@ class Connection(WSListener):
         if self._closing:
             return
         self._quiet = 0
-        self._stream.write(packet)
         backlog = self._stream.get_write_buffer_size()
-        if backlog > MAX_BACKLOG and backlog > MAX_BACKLOG + sum(self._allowance.values()):
+        if backlog > MAX_BACKLOG and backlog > MAX_BACKLOG + self._allowance:
             self._event("slow_reader", level="warning", backlog=backlog)
             self._service.metrics.errors += 1
             self.close(TRY_AGAIN_LATER, "too slow")
+        else:
+            self._stream.write(packet)
+
+    def pause_writing(self) -> None:
+        pass
+
+    def resume_writing(self) -> None:
+        """It has caught up. Called in the middle of writing."""
+        self._allowance = 0
+        asyncio.get_running_loop().call_soon(self._join_waiting)
+
+    def _join(self, room: Room, link: Link, vector: dict[int, int]) -> None:
+        """Sends a document to one that has caught up, however long it is."""
+        self._allowance = _ANY
+        room.join(link, vector)
+        backlog = self._stream.get_write_buffer_size()
+        self._allowance = backlog if backlog > CAUGHT_UP else 0
+
+    def _join_waiting(self) -> None:
+        while self._joins and self._stream.get_write_buffer_size() <= CAUGHT_UP:
+            link = next(iter(self._joins))
+            room, vector = self._joins.pop(link)
+            self._join(room, link, vector)
 
     def _write_control(self, packet: bytes) -> None:
         """Writes a ping or a pong. The client's program sees neither, so its silence goes on."""
@@ -296,8 +327,6 @@ class Connection(WSListener):
         if now - self._pinged_at >= interval:
             self._pinged_at = now
             self._write_control(frames.PING)
-        if self._allowance and not self._stream.get_write_buffer_size():
-            self._allowance.clear()
         self._give_back()  # what a burst of small frames has made of it
         self._do(self._session.tick(time.time()))
         self._quiet += 1
@@ -352,9 +381,10 @@ class Connection(WSListener):
                     room.greet(link)
                 case session.Join(address, vector):
                     room, link = self._rooms[address]
-                    # Once: who asks again and again without reading is a slow reader.
-                    self._allowance.setdefault(address, room.history.size)
-                    room.join(link, vector)
+                    if self._joins or self._stream.get_write_buffer_size() > CAUGHT_UP:
+                        self._joins[link] = room, vector if len(vector) <= _WAITING_CLIENTS else {}
+                    else:
+                        self._join(room, link, vector)
                 case session.Compare(address, update):
                     room, link = self._rooms[address]
                     room.compare(link, update)
@@ -389,10 +419,10 @@ class Connection(WSListener):
             self.close(1011, "internal error")
 
     def _leave(self, address: str) -> None:
-        self._allowance.pop(address, None)
         opened = self._rooms.pop(address, None)
         if opened is not None:
             room, link = opened
+            self._joins.pop(link, None)
             room.leave(link)
             self._service.hub.release(room)
 
