@@ -17,12 +17,18 @@ from typing import Any
 
 import picows
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.servers import SECONDS, Database
 
 from zedi import contract
 from zedi.realtime import wire
 
 NODE = Path(__file__).parent / "node"
+QUICK_TICKS = (
+    "import asyncio; from zedi.realtime import server; server.NUDGE_TICKS *= 20; sleep = asyncio.sleep;"
+    "asyncio.sleep = lambda delay, result=None: sleep(0.05 if delay == 1.0 else delay, result)"
+)
+"""A change for a service that is to look after its sockets 20 times a second, instead of once."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -65,6 +71,15 @@ class Service:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.load(error)
+
+    def metrics(self, **headers: str) -> dict[str, float]:
+        """What Prometheus reads, by name. Raises urllib.error.HTTPError where it is refused."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{contract.METRICS_PATH}", headers=headers
+        )
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return {sample.name: sample.value for family in families for sample in family.samples}
 
     async def logged(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first line of the log with this event and these fields; waits for it."""
@@ -177,9 +192,10 @@ class NodeClients:
             return await future
 
     async def open(
-        self, client: str, service: Service, document: str, token: str | None, **options: Any
+        self, client: str, service: Service, document: str, token: str | list[str] | None, **options: Any
     ) -> None:
-        """`kind` is a dependency of node/package.json, hocuspocus-4 unless told."""
+        """`kind` is a dependency of node/package.json, hocuspocus-4 unless told; who gives the same `socket`
+        shares one. A Hocuspocus client with several tokens shows the next one each time."""
         await self.command("open", client, url=service.url, document=document, token=token, **options)
 
     async def status(self, client: str) -> dict[str, Any]:

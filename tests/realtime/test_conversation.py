@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pycrdt
 import pytest
+from tests.realtime.conftest import QUICK_TICKS
 from tests.servers import SECONDS
 
 from zedi.realtime import wire
@@ -165,15 +166,15 @@ async def test_a_new_token_keeps_a_document_alive(
 ) -> None:
     """The service asks, the client answers, and goes on beyond the end of the first token; nobody who has it
     open notices."""
-    service, page = await start_service(database), await database.page()
+    service, page = await start_service(database, change=QUICK_TICKS), await database.page()
     client, peer = await connect(service), await connect(service)
-    await attach(client, page, issuer.token(seconds=3))
+    await attach(client, page, issuer.token(seconds=1.5))
     await attach(peer, page, issuer.token())
     client.say(wire.Awareness(page, HERE))
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
-    client.say(wire.Token(page, issuer.token(seconds=6), "4.8.0"))
+    client.say(wire.Token(page, issuer.token(seconds=2.5), "4.8.0"))
     assert await client.until(wire.Authenticated) == wire.Authenticated(page, "read-write")
-    # The second request comes half its life later: the first has ended by then, as it would at 3 s.
+    # The second request comes halfway to its end: the first has ended by then, as it would at 1.5 s.
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
     client.say(wire.Update(page, an_update("still here")))
     assert await client.until(wire.SyncStatus) == wire.SyncStatus(page, True)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tests.servers import SECONDS
 
-from zedi import contract
 from zedi.realtime.metrics import BOUNDS, Durations, Metrics, Sample, exposition
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import NodeClients, Service, StartService
+    from tests.realtime.conftest import NodeClients, StartService
     from tests.servers import Database, Issuer
 
 seconds = st.lists(st.floats(0.0, 1000.0), min_size=1, max_size=500)
@@ -79,33 +76,24 @@ def test_the_exposition_is_what_prometheus_reads() -> None:
     assert found["process_resident_memory_bytes"].samples[0].value > 0
 
 
-def scrape(service: Service, **headers: str) -> dict[str, float]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{service.port}{contract.METRICS_PATH}", headers=headers
-    )
-    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-        text = answer.read().decode()
-    return {s.name: s.value for family in text_string_to_metric_families(text) for s in family.samples}
-
-
 @pytest.mark.server
 async def test_a_task_tells_its_figures(
     database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
 ) -> None:
     """What happened is counted; nobody reads it through the load balancer."""
     service = await start_service(database)
-    before = scrape(service)
+    before = service.metrics()
     assert (before["zedi_connections"], before["zedi_edits_total"], before["zedi_database_up"]) == (0, 0, 1)
     page = await database.page()
     await clients.open("a", service, page, issuer.token())
     await clients.wait("a", synced=True)
     await clients.command("insert", "a", text="x")
     await clients.wait("a", unsynced=0)
-    after = scrape(service)
+    after = service.metrics()
     assert (after["zedi_connections"], after["zedi_documents"], after["zedi_edits_total"]) == (1, 1, 1)
     assert after["zedi_acknowledgement_seconds_count"] == 1
     assert after["zedi_journal_commits_total"] == 1
     assert after["zedi_redis_up"] == 0
     with pytest.raises(urllib.error.HTTPError) as refused:
-        scrape(service, **{"X-Forwarded-For": "192.0.2.1"})
+        service.metrics(**{"X-Forwarded-For": "192.0.2.1"})
     refused.value.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import picows
 import pycrdt
 import pytest
+from tests.realtime.conftest import QUICK_TICKS
 
 from zedi.realtime import wire
 from zedi.realtime.server import MAX_BACKLOG, MAX_FRAGMENTS, MAX_MESSAGE
@@ -309,9 +310,9 @@ async def test_a_token_that_runs_out_ends_the_socket(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer
 ) -> None:
     """A new token is asked for before the end of the old one; without it the socket is closed with 4401."""
-    service, page = await start_service(database), await database.page()
+    service, page = await start_service(database, change=QUICK_TICKS), await database.page()
     client = await connect(service)
-    await join(client, page, issuer.token(seconds=2))
+    await join(client, page, issuer.token(seconds=1))
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
     assert await client.close_code() == 4401
 

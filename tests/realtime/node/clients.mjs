@@ -5,6 +5,7 @@ import WebSocket from "ws";
 import * as Y from "yjs";
 
 const clients = new Map();
+const sockets = new Map();
 
 class Client {
   denied = [];
@@ -41,27 +42,56 @@ const PATIENCE = { delay: 50, minDelay: 50, maxDelay: 200 };
 globalThis.WebSocket = WebSocket;
 
 class Hocuspocus extends Client {
+  refused = 0;
+  tokens = 0;
+
   constructor(library, command) {
     super(command);
+    const { url, socket } = command;
+    const connection = { url, WebSocketPolyfill: WebSocket, ...PATIENCE };
+    if (socket && !sockets.has(socket)) {
+      sockets.set(socket, new library.HocuspocusProviderWebsocket(connection));
+    }
     this.provider = new library.HocuspocusProvider({
-      url: command.url,
+      ...(socket ? { websocketProvider: sockets.get(socket) } : connection),
       name: command.document,
       document: this.doc,
       sessionAwareness: command.sessionAwareness ?? false,
       broadcast: false,
-      token: () => this.token,
-      WebSocketPolyfill: WebSocket,
-      ...PATIENCE,
+      token: () => this.nextToken(),
       onAuthenticationFailed: ({ reason }) => this.denied.push(reason),
       onClose: ({ event }) => this.closes.push(event.code),
       onStateless: ({ payload }) => this.stateless.push(payload),
     });
+    this.provider.on("message", ({ event }) => this.count(new Uint8Array(event.data)));
+    // v3 and v4 do this themselves where the socket is their own, v2 always.
+    if (socket) this.provider.attach?.();
     Object.assign(this.provider.configuration.websocketProvider.configuration, PATIENCE); // v2 needs it here
+  }
+
+  // One of several is used up each time that it is asked for, the last one never.
+  nextToken() {
+    this.tokens += 1;
+    if (!Array.isArray(this.token)) return this.token;
+    return this.token.length > 1 ? this.token.shift() : this.token[0];
+  }
+
+  // Providers pass over a SyncStatus 0: their change stays unsynced, and nothing tells it from one under way.
+  count(frame) {
+    const body = frame.subarray(1 + frame[0]);
+    if (body.length === 2 && body[0] === 8 && body[1] === 0) this.refused += 1;
+  }
+
+  // v2 detaches its document when it is denied, the others keep it and wait for a token.
+  tryAgain() {
+    return this.provider.sendToken ? this.provider.sendToken() : void this.provider.connect();
   }
 
   get status() {
     return {
       ...super.status,
+      refused: this.refused,
+      tokens: this.tokens,
       unsynced: this.provider.unsyncedChanges,
       has_unsynced: this.provider.hasUnsyncedChanges,
       authenticated: this.provider.isAuthenticated,
@@ -125,7 +155,7 @@ const commands = {
   },
   token({ client, token, send = false }) {
     clients.get(client).token = token;
-    if (send) return clients.get(client).provider.sendToken();
+    if (send) return clients.get(client).tryAgain();
   },
   // The network goes: no close frame, no farewell.
   cut({ client }) {
