@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -234,6 +235,10 @@ class RawClient(picows.WSListener):
     def __init__(self) -> None:
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
         self.pongs: asyncio.Queue[bytes] = asyncio.Queue()
+        self.pings: list[float] = []
+        """When they came; the clock is monotonic."""
+        self.answers = True
+        """Whether it says that it is there, when it is pinged."""
         self.closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
@@ -244,6 +249,10 @@ class RawClient(picows.WSListener):
             self.frames.put_nowait(frame.get_payload_as_bytes())
         elif frame.msg_type == picows.WSMsgType.PONG:
             self.pongs.put_nowait(frame.get_payload_as_bytes())
+        elif frame.msg_type == picows.WSMsgType.PING:
+            self.pings.append(time.monotonic())
+            if self.answers:
+                transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type == picows.WSMsgType.CLOSE:
             self.closed.set_result((int(frame.get_close_code()), frame.get_close_reason() or ""))  # type: ignore[call-overload]
             transport.send_close(frame.get_close_code())
@@ -284,7 +293,8 @@ async def connect() -> AsyncIterator[Connect]:
     opened: list[RawClient] = []
 
     async def open_one(service: Service, path: str = "/realtime", **options: Any) -> RawClient:
-        _, client = await picows.ws_connect(RawClient, f"ws://127.0.0.1:{service.port}{path}", **options)
+        url = f"ws://127.0.0.1:{service.port}{path}"
+        _, client = await picows.ws_connect(RawClient, url, enable_auto_pong=False, **options)
         assert isinstance(client, RawClient)
         opened.append(client)
         return client

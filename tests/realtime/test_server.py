@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import picows
 import pycrdt
 import pytest
 from tests.realtime.conftest import QUICK_TICKS
+from tests.servers import SECONDS
 
 from zedi.realtime import wire
 from zedi.realtime.server import MAX_BACKLOG, MAX_FRAGMENTS, MAX_MESSAGE
@@ -315,6 +317,33 @@ async def test_a_token_that_runs_out_ends_the_socket(
     await join(client, page, issuer.token(seconds=1))
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
     assert await client.close_code() == 4401
+
+
+async def test_who_does_not_answer_a_ping_is_gone(
+    database: Database, start_service: StartService, connect: Connect, issuer: Issuer, until: Until
+) -> None:
+    """Everybody is pinged once an interval, however busy; who gives no sign for two of them and a little more
+    is closed with 1001, and its presence goes. Who answers, or says something, stays."""
+    change = f"{QUICK_TICKS}; server.CLOSE_SECONDS = 0.5"
+    service = await start_service(database, change=change, PING_INTERVAL="1")
+    page, began = await database.page(), time.monotonic()
+    silent, answering, talking = everybody = [await connect(service) for _ in range(3)]
+    silent.answers = talking.answers = False
+    for client in everybody:
+        await join(client, page, issuer.token())
+    silent.say(wire.Awareness(page, wire.encode_awareness([wire.Presence(7, 1, b"{}")])))
+    assert wire.decode_awareness((await answering.until(wire.Awareness)).payload)[0].state == b"{}"
+    async with asyncio.timeout(SECONDS):
+        while not silent.closed.done():
+            talking.say(wire.Update(page, an_update(1)))
+            await talking.until(wire.SyncStatus)
+    assert await silent.closed == (1001, "silent for too long")
+    assert (await service.logged("disconnected", code=1001))["duration"] >= 2.5
+    gone = wire.decode_awareness((await answering.until(wire.Awareness)).payload)
+    assert gone == [wire.Presence(7, 1, wire.NO_STATE)]
+    await until(lambda: len(answering.pings) > 1 and len(talking.pings) > 1)
+    assert silent.pings and max(len(client.pings) for client in everybody) <= time.monotonic() - began
+    assert not answering.closed.done() and not talking.closed.done()
 
 
 async def test_firefox_may_come_in(database: Database, start_service: StartService, connect: Connect) -> None:
