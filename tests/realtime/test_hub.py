@@ -310,6 +310,35 @@ async def test_a_room_that_cannot_be_flushed_costs_the_others_nothing() -> None:
     await scene.hub.close()
 
 
+async def test_a_document_that_is_flooded_makes_no_other_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it rests after its last flush, and has a thousand edits for the next one, what is typed into
+    another document is sent and on its way to the journal by the end of its turn."""
+    monkeypatch.setattr(hub, "_SHORTEST_REST", 3600.0)
+    monkeypatch.setattr(hub, "_LONGEST_REST", 3600.0)
+    scene = Scene([])
+    flooded, quiet = await scene.hub.open("flooded"), await scene.hub.open("quiet")
+    author, writes, flood = a_link(), list[bytes](), list[bytes]()
+    flooded.enter(Link("doc", flood.append))
+    quiet.enter(Link("doc", writes.append))
+
+    async def a_turn() -> None:
+        await asyncio.sleep(0)  # it takes what has come in
+        await asyncio.sleep(0)  # and at the end of that, what that asked for
+
+    first, *updates = typed(1000)
+    flooded.append(author, first, False, 0.0)
+    await a_turn()
+    for update in updates:
+        flooded.append(author, update, False, 0.0)
+    await a_turn()
+    assert len(flood) == 1  # it rests
+    quiet.append(author, first, False, 0.0)
+    await a_turn()
+    assert len(writes) == 1 and len(scene.journal.commits) == 2
+    assert len(flood) == 1
+    await scene.hub.close()
+
+
 async def test_an_acknowledgement_goes_out_though_nothing_else_happens() -> None:
     """A commit asks for a flush by itself, so a lone author hears "saved"."""
     scene = Scene([])
