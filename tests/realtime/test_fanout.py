@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,8 +24,8 @@ from zedi.realtime.log import Log
 from zedi.realtime.room import Link
 
 if TYPE_CHECKING:
-    from tests.realtime.conftest import Until
-    from tests.servers import Server
+    from tests.realtime.conftest import Connect, StartService, Until
+    from tests.servers import Database, Issuer, Server
 
 SECONDS = 20.0
 
@@ -388,6 +389,64 @@ async def test_commands_are_bounded_and_nothing_is_lost(
         await one.flush()
         # 30 KB a document in pieces of 2 KB.
         assert 2 * 15 <= one.commands - before <= 2 * 16
+
+
+@pytest.mark.server
+async def test_a_task_sends_no_more_commands_than_it_may(
+    database: Database,
+    start_service: StartService,
+    connect: Connect,
+    issuer: Issuer,
+    valkey_server: Server,
+) -> None:
+    """For a second and more one client talks in forty documents as fast as it is listened to: by the task's
+    own figures and by Redis's it sends 200 commands a second, as it may, and what it says is all there."""
+    url, rate = f"redis://127.0.0.1:{valkey_server.port}", 200
+    change = f"from zedi.realtime import fanout; fanout.COMMANDS_PER_SECOND = {rate}"
+    service, token = await start_service(database, url, change=change), issuer.token()
+    pages = [await database.page() for _ in range(40)]
+    client = await connect(service)
+    for page in pages:
+        client.say(wire.Token(page, token, "4.8.0"))
+    for _ in pages:
+        await client.until(wire.Authenticated)
+    said, heard = 0, 0
+    async with fanout.client(url) as redis, contextlib.aclosing(redis.pubsub()) as ear:
+
+        async def published() -> int:
+            return int((await redis.info("commandstats"))["cmdstat_publish"]["calls"])
+
+        async def hear() -> None:
+            nonlocal heard
+            async for message in ear.listen():
+                if message["type"] == "message":
+                    heard += sum(
+                        isinstance(each, fanout.Stateless) for each in fanout.decode(message["data"])[1]
+                    )
+
+        await ear.subscribe(*(f"zedi:{page}" for page in pages))
+        hearing = asyncio.create_task(hear())
+        client.say(wire.Ping())
+        await client.until(wire.Pong)
+        began, publishes = time.monotonic(), await published()
+        before = service.metrics()["zedi_redis_commands_total"]
+        async with asyncio.timeout(SECONDS):
+            while time.monotonic() < began + 1.2:
+                for page in pages:
+                    client.say(wire.Stateless(page, "x"))
+                said += len(pages)
+                client.say(wire.Ping())
+                await client.until(wire.Pong)
+            commands = service.metrics()["zedi_redis_commands_total"] - before
+            seconds = time.monotonic() - began
+            publishes = await published() - publishes
+            while heard < said:  # noqa: ASYNC110 (nobody announces it)
+                await asyncio.sleep(0.005)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+    # A batch is sent before its share of the second, and counted when it is answered.
+    assert rate * seconds / 2 < commands <= rate * seconds + len(pages)
+    assert commands <= publishes <= commands + 2 * len(pages)
 
 
 @pytest.mark.server
