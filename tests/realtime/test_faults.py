@@ -37,11 +37,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 MEMORY: Final = 32 * 1024 * 1024
-"""Bytes that a service may hold more after a fault than before it: the allocator gives little back."""
+"""Bytes that a service may hold more after a fault, and when everybody has left, than when nobody had come
+yet: what lies scattered in pages that are used otherwise is not given back."""
+_WATCHED: Final = (
+    "import ctypes, signal; from zedi.realtime import hub; hub.LINGER_SECONDS = 0.2;"
+    "signal.signal(signal.SIGHUP, lambda *_: ctypes.CDLL(None).malloc_trim(0))"
+)
+"""A change for a service that closes its documents soon after they were left and, when it is asked to, gives
+the system the memory back that it does not use. The allocator keeps tens of MB of it."""
 _PAUSE: Final = 0.03
 """Seconds between two edits of a writer."""
 _BACK: Final = 0.05
-"""Seconds after which a client that was closed comes back."""
+"""Seconds after which a client that was closed comes back, unless a test says otherwise."""
 
 
 class _Socket(picows.WSListener):
@@ -96,6 +103,8 @@ class Writer:
         """Characters typed."""
         self.acknowledged = 0
         """Of these, so many are said to be saved."""
+        self.back = _BACK
+        """Seconds after which it comes back when it was closed."""
         self.waits: list[float] = []
         """Seconds from each sending to its acknowledgement."""
         self.codes: list[int] = []
@@ -163,7 +172,7 @@ class Writer:
                 )
                 assert isinstance(socket, _Socket)
                 self.codes.append(await socket.ended)
-            await asyncio.sleep(_BACK)
+            await asyncio.sleep(self.back)
 
     # -- what its socket calls ----------------------------------------------------------------------------
 
@@ -210,6 +219,20 @@ class Scene:
     token: str
     until: Until
     writers: list[Writer] = field(default_factory=list)
+    services: list[tuple[Service, int]] = field(default_factory=list)
+    """With what each held at its start, in bytes."""
+
+    async def start(
+        self,
+        database: Database,
+        redis_url: str = "redis://127.0.0.1:1",
+        change: str = "pass",
+        **variables: str,
+    ) -> Service:
+        """A service of which `recovered` asks."""
+        service = await self.start_service(database, redis_url, change=f"{_WATCHED}; {change}", **variables)
+        self.services.append((service, memory(service)))
+        return service
 
     async def write(self, service: Service, page: str, count: int, pause: float = _PAUSE) -> list[Writer]:
         """Lets `count` people write on, and waits until all of them are heard."""
@@ -263,8 +286,20 @@ class Scene:
         assert all(writer.text() == texts[writer.page] for writer in self.writers)
         assert all(writer.surprises == [] for writer in self.writers)
 
-    async def memory_back(self, service: Service, before: int) -> None:
-        await self.until(lambda: memory(service) < before + MEMORY)
+    async def recovered(self, *explained: str) -> None:
+        """What is asked after every fault: nobody writes any more, and all have everything. Then they leave,
+        and of all of it nothing is left at any service: no document, nothing that waits to be stored, no
+        memory; no error in the log but about these events; and it goes when it is told to."""
+        await self.all_equal()
+        await asyncio.gather(*(writer.leave() for writer in self.writers))
+        for service, before in self.services:
+            if service.process.returncode is None:
+                await self.until(lambda service=service: idle(service))  # type: ignore[misc]
+                service.process.send_signal(signal.SIGHUP)
+                bound = before + MEMORY
+                await self.until(lambda service=service, bound=bound: memory(service) < bound)  # type: ignore[misc]
+                assert await service.stop() == 0
+            assert unexplained(service, *explained) == []
 
 
 @pytest.fixture
@@ -280,6 +315,14 @@ def memory(service: Service) -> int:
     """Bytes of a service that are resident."""
     pages = Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def idle(service: Service) -> bool:
+    """Nobody is there, no document is open, nothing waits to be stored."""
+    # In a thread: a service whose log nobody reads stops at some point.
+    figures = await asyncio.to_thread(service.metrics)
+    names = "zedi_connections", "zedi_documents", "zedi_journal_waiting_bytes"
+    return all(figures[name] == 0 for name in names)
 
 
 def unexplained(service: Service, *explained: str) -> list[dict[str, Any]]:
@@ -410,8 +453,8 @@ async def test_a_killed_task_loses_nothing_and_the_other_goes_on(scene: Scene, v
     """SIGKILL under load: all that was acknowledged is there before any author is back, the other task's
     authors notice nothing, and those who were cut off come back with the rest."""
     url = redis(valkey_server)
-    killed = await scene.start_service(scene.database, url)
-    other = await scene.start_service(scene.database, url)
+    killed = await scene.start(scene.database, url)
+    other = await scene.start(scene.database, url)
     pages = [await scene.database.page() for _ in range(2)]
     cut_off = [writer for page in pages for writer in await scene.write(killed, page, 3)]
     going_on = [writer for page in pages for writer in await scene.write(other, page, 2)]
@@ -419,20 +462,18 @@ async def test_a_killed_task_loses_nothing_and_the_other_goes_on(scene: Scene, v
     acknowledged = scene.acknowledged()
     await scene.goes_on(going_on)
     await scene.all_kept(await scene.start_service(scene.database), acknowledged)
-    again = await scene.start_service(scene.database, url, PORT=str(killed.port))
+    await scene.start(scene.database, url, PORT=str(killed.port))
     await scene.goes_on(cut_off)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in going_on)
-    assert unexplained(other) == unexplained(again) == []
+    await scene.recovered()
 
 
 async def test_edits_go_on_while_the_database_is_dead(scene: Scene, postgres_server: Server) -> None:
     """SIGKILL of PostgreSQL under load: nobody is disconnected, edits are seen by the others and not
     acknowledged; all of them are, once it is back."""
-    service = await scene.start_service(scene.database)
+    service = await scene.start(scene.database)
     page = await scene.database.page()
     writers = await scene.write(service, page, 4)
-    held = memory(service)
     try:
         kill_postgres(postgres_server)
         await service.logged("database_away")
@@ -443,10 +484,8 @@ async def test_edits_go_on_while_the_database_is_dead(scene: Scene, postgres_ser
     finally:
         postgres_server.start()
     await scene.goes_on(writers, 40)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
-    await scene.memory_back(service, held)
-    assert unexplained(service, "database_away") == []
+    await scene.recovered("database_away")
 
 
 async def test_what_the_journal_cannot_hold_stays_with_its_author(
@@ -458,7 +497,7 @@ async def test_what_the_journal_cannot_hold_stays_with_its_author(
     small = (
         f"from zedi.realtime import journal; journal.WAITING_BYTES = {bound}; journal._LONGEST_PAUSE = 0.2"
     )
-    service = await scene.start_service(scene.database, change=small)
+    service = await scene.start(scene.database, change=small)
     page = await scene.database.page()
     (reader,) = scene.join(service, page)
     await scene.until(lambda: reader.settled)
@@ -475,10 +514,9 @@ async def test_what_the_journal_cannot_hold_stays_with_its_author(
     finally:
         postgres_server.start()
     await scene.goes_on(writers, 40)
-    await scene.all_equal()
     # Whoever is back before all that waited is stored may be closed again.
     assert all(set(writer.codes) == {1013} for writer in writers) and reader.codes == []
-    assert unexplained(service, "database_away") == []
+    await scene.recovered("database_away")
 
 
 _CUT_OFF = (
@@ -509,10 +547,9 @@ async def test_edits_go_on_while_the_database_takes_nothing(scene: Scene, fault:
     """It answers, and refuses every edit: nobody is disconnected, edits are seen by the others and not
     acknowledged, which the log says once and /health always; all of them are stored once it takes them."""
     begin, end, reason = _TAKES_NOTHING[fault]
-    service = await scene.start_service(scene.database)
+    service = await scene.start(scene.database)
     page = await scene.database.page()
     writers = await scene.write(service, page, 4)
-    held = memory(service)
     connection = await scene.database.connect()
     try:
         await connection.execute(begin.format(name=scene.database.address.name))
@@ -529,10 +566,8 @@ async def test_edits_go_on_while_the_database_takes_nothing(scene: Scene, fault:
     finally:
         await connection.close()
     await scene.goes_on(writers, 110)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
-    await scene.memory_back(service, held)
-    assert unexplained(service, "database_away") == []
+    await scene.recovered("database_away")
 
 
 def kill_postgres(server: Server) -> None:
@@ -557,10 +592,9 @@ async def test_tasks_without_redis_find_together_again(scene: Scene, valkey_serv
     """SIGKILL of Valkey under load, then a new one; then its subscribers cut off, and all its keys deleted:
     each task works alone meanwhile, and both have everything in the end."""
     url = redis(valkey_server)
-    services = [await scene.start_service(scene.database, url) for _ in range(2)]
+    services = [await scene.start(scene.database, url) for _ in range(2)]
     page = await scene.database.page()
     writers = [writer for service in services for writer in await scene.write(service, page, 3)]
-    held = [memory(service) for service in services]
     valkey_server.stop(signal.SIGKILL)
     try:
         for service in services:
@@ -573,11 +607,8 @@ async def test_tasks_without_redis_find_together_again(scene: Scene, valkey_serv
     for command in ("CLIENT KILL TYPE pubsub", "FLUSHALL", "CLIENT KILL TYPE pubsub"):
         await tell_valkey(valkey_server, command)
         await scene.goes_on(writers)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
-    for service, before in zip(services, held, strict=True):
-        await scene.memory_back(service, before)
-        assert unexplained(service) == []
+    await scene.recovered()
 
 
 async def tell_valkey(server: Server, command: str) -> None:
@@ -641,8 +672,8 @@ async def test_what_redis_loses_silently_arrives_in_the_end(scene: Scene, valkey
         "signal.signal(signal.SIGUSR1, turn); signal.signal(signal.SIGUSR2, turn)"
     )
     url = redis(valkey_server)
-    far = await scene.start_service(scene.database, url, change=deaf)
-    near = await scene.start_service(scene.database, url, change=deaf)
+    far = await scene.start(scene.database, url, change=deaf)
+    near = await scene.start(scene.database, url, change=deaf)
     page = await scene.database.page()
     (reader,) = scene.join(far, page)
     writers = await scene.write(near, page, 2)
@@ -661,8 +692,7 @@ async def test_what_redis_loses_silently_arrives_in_the_end(scene: Scene, valkey
                 break
     assert reader.vector() != writers[0].vector()
     far.process.send_signal(signal.SIGUSR2)
-    await scene.all_equal()
-    assert unexplained(far) == unexplained(near) == []
+    await scene.recovered()
 
 
 @pytest.mark.parametrize("revive", [True, False], ids=["back", "gone"])
@@ -673,8 +703,8 @@ async def test_a_task_that_is_cut_off_from_redis_comes_back(
     back to life, or is gone for good."""
     _, network = before
     quiet = f"{SOON}; from zedi.realtime import hub; hub.HEAD_SECONDS = 3600.0"
-    far = await scene.start_service(scene.database, redis(network), change=quiet)
-    near = await scene.start_service(scene.database, redis(valkey_server))
+    far = await scene.start(scene.database, redis(network), change=quiet)
+    near = await scene.start(scene.database, redis(valkey_server))
     page = await scene.database.page()
     writers = await scene.write(near, page, 2)
     (reader,) = scene.join(far, page)
@@ -684,9 +714,8 @@ async def test_a_task_that_is_cut_off_from_redis_comes_back(
     await scene.goes_on(writers)
     network.heal(revive=revive)
     await scene.goes_on(writers)
-    await scene.all_equal()
     assert reader.codes == []
-    assert unexplained(far) == unexplained(near) == []
+    await scene.recovered()
 
 
 @pytest.mark.parametrize("revive", [True, False], ids=["back", "gone"])
@@ -697,8 +726,8 @@ async def test_a_task_that_is_cut_off_from_the_database_comes_back(
     too but unacknowledged; whoever wants another document there is told to try again, and gets in later."""
     network, _ = before
     at_once = f"{SOON}; from zedi.realtime import hub; hub.LOAD_SECONDS = 1.0"
-    far = await scene.start_service(through(scene.database, network), redis(valkey_server), change=at_once)
-    near = await scene.start_service(scene.database, redis(valkey_server))
+    far = await scene.start(through(scene.database, network), redis(valkey_server), change=at_once)
+    near = await scene.start(scene.database, redis(valkey_server))
     page, unopened = [await scene.database.page() for _ in range(2)]
     cut_off, going_on = await scene.write(far, page, 2), await scene.write(near, page, 2)
     network.stall()
@@ -714,10 +743,9 @@ async def test_a_task_that_is_cut_off_from_the_database_comes_back(
     network.heal(revive=revive)
     await scene.goes_on(cut_off)
     await scene.until(lambda: all(writer.synced for writer in late))
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in (*cut_off, *going_on))
     assert unexplained(near) == []
-    assert unexplained(far, "database_away", "not_loaded") == []
+    await scene.recovered("database_away", "not_loaded")
 
 
 async def test_who_comes_while_the_database_wakes_is_let_in(
@@ -727,7 +755,7 @@ async def test_who_comes_while_the_database_wakes_is_let_in(
     take: more people than there are connections wait on the sockets they came with, and are in when it is
     awake."""
     network, _ = before
-    service = await scene.start_service(through(scene.database, network), change=SOON)
+    service = await scene.start(through(scene.database, network), change=SOON)
     pages = [await scene.database.page() for _ in range(2)]
     network.stall()
     waiting = [writer for page in pages for writer in scene.join(service, page, 4)]
@@ -736,15 +764,14 @@ async def test_who_comes_while_the_database_wakes_is_let_in(
         writer.edit()
     network.heal(revive=False)
     await scene.until(lambda: all(writer.settled for writer in waiting))
-    await scene.all_equal()
     assert all(writer.joined == 1 and writer.codes == [] for writer in waiting)
-    assert unexplained(service) == []
+    await scene.recovered()
 
 
 async def test_connections_that_are_reset_lose_nothing(scene: Scene, before: tuple[Proxy, Proxy]) -> None:
     """All connections to PostgreSQL and Redis are reset under load, repeatedly, and refused for a while."""
     database_network, redis_network = before
-    service = await scene.start_service(through(scene.database, database_network), redis(redis_network))
+    service = await scene.start(through(scene.database, database_network), redis(redis_network))
     page = await scene.database.page()
     writers = await scene.write(service, page, 4)
     for network in (*before, *before):
@@ -758,9 +785,8 @@ async def test_connections_that_are_reset_lose_nothing(scene: Scene, before: tup
     for network in before:
         network.heal(revive=False)
     await scene.goes_on(writers)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
-    assert unexplained(service, "database_away") == []
+    await scene.recovered("database_away")
 
 
 async def test_a_slow_database_delays_the_acknowledgement_and_nothing_else(
@@ -769,7 +795,7 @@ async def test_a_slow_database_delays_the_acknowledgement_and_nothing_else(
     """Each commit takes a fifth of a second: no acknowledgement comes sooner, the others read at once, and
     what waits goes down again when it is fast."""
     network, _ = before
-    service = await scene.start_service(through(scene.database, network))
+    service = await scene.start(through(scene.database, network))
     page = await scene.database.page()
     writers = await scene.write(service, page, 4)
     network.delay = 0.1
@@ -787,9 +813,8 @@ async def test_a_slow_database_delays_the_acknowledgement_and_nothing_else(
         writer.waits.clear()
     await scene.goes_on(writers)
     assert all(min(writer.waits) < 0.1 for writer in writers)
-    await scene.all_equal()
     assert all(writer.codes == [] for writer in writers)
-    assert unexplained(service) == []
+    await scene.recovered()
 
 
 # -- clients that misbehave, and many of them ----------------------------------------------------------------
@@ -814,11 +839,10 @@ def long_update(size: int) -> bytes:
 async def test_slow_readers_are_closed_and_disturb_nobody(scene: Scene, connect: Connect) -> None:
     """Two of five readers do not read, and come before the others in the room: they are closed with 1013, the
     others get everything, those on another page too, and the memory comes back."""
-    service = await scene.start_service(scene.database)
+    service = await scene.start(scene.database)
     page, elsewhere = [await scene.database.page() for _ in range(2)]
     sleepers = [await read_nothing(connect, scene, service, page) for _ in range(2)]
     writers = [*await scene.write(service, page, 3), *await scene.write(service, elsewhere, 2)]
-    held = memory(service)
     pusher = await connect(service)
     pusher.say(wire.Token(page, scene.token, "4.8.0"))
     for _ in range(2 * MAX_BACKLOG // 1024**2):
@@ -831,16 +855,13 @@ async def test_slow_readers_are_closed_and_disturb_nobody(scene: Scene, connect:
     assert [await sleeper.close_code() for sleeper in sleepers] == [1013, 1013]
     pusher.transport.disconnect()
     await scene.goes_on(writers)
-    # The document itself has grown, and is held once.
-    await scene.memory_back(service, held + 2 * MAX_BACKLOG)
     assert all(writer.codes == [] for writer in writers)
-    await scene.all_equal()
-    assert unexplained(service) == []
+    await scene.recovered()
 
 
 async def test_a_reader_that_only_asks_cannot_make_memory_grow(scene: Scene, connect: Connect) -> None:
     """Step1 again and again, each time from another state, and not a byte read: closed with 1013."""
-    service = await scene.start_service(scene.database)
+    service = await scene.start(scene.database)
     page = await scene.database.page()
     writers = await scene.write(service, page, 2)
     pusher = await connect(service)
@@ -848,52 +869,55 @@ async def test_a_reader_that_only_asks_cannot_make_memory_grow(scene: Scene, con
     for _ in range(4):
         pusher.say(wire.Update(page, long_update(1024**2)))
         await pusher.until(wire.SyncStatus)
-    held = memory(service)
     greedy = await read_nothing(connect, scene, service, page)
     for number in range(1, 60):
         greedy.say(wire.Step1(page, wire.encode_state_vector({number: 1})))
     await service.logged("slow_reader")
     await service.logged("disconnected", code=1013)
+    pusher.transport.disconnect()
     await scene.goes_on(writers)
-    await scene.memory_back(service, held)
-    await scene.all_equal()
-    assert unexplained(service) == []
+    await scene.recovered()
 
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
     """A thousand sockets need more descriptors than a login shell may open; services inherit the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 4096:
-        if hard != resource.RLIM_INFINITY and hard < 4096:
-            pytest.skip(f"no more than {hard} files may be opened here")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+        enough = hard == resource.RLIM_INFINITY or hard >= 4096
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard if enough else 4096))
+        except ValueError:
+            pytest.skip(f"no more than {hard} files may be opened here, and only root can change that")
     yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-async def test_a_thousand_come_at_once(scene: Scene, many_files: None, database: Database) -> None:
-    """SIGKILL of a task, and 1,000 clients want to open 50 documents on the next one: all are in at their
-    first attempt, with all that was there and all that they bring."""
-    first = await scene.start_service(database)
+async def test_a_thousand_come_back_at_once(scene: Scene, many_files: None, database: Database) -> None:
+    """SIGKILL of a task where 1,000 clients have 50 documents open, while they write: what was acknowledged
+    is there before anybody is back; all come at once to the next one, are in at their first attempt, and have
+    what everybody wrote, acknowledged or not, and what was written meanwhile."""
+    first = await scene.start(database)
     pages = [await database.page() for _ in range(50)]
-    here = [writer for page in pages for writer in scene.join(first, page)]
-    for writer in here:
+    everybody = [writer for page in pages for writer in scene.join(first, page, 20)]
+    for writer in everybody:
+        writer.back = 1.0
         writer.edit()
-    await scene.until(lambda: all(writer.settled for writer in here))
+    await scene.until(lambda: all(writer.settled for writer in everybody))
+    for writer in everybody[::2]:
+        writer.edit()
     await first.stop(signal.SIGKILL)
-    again = await scene.start_service(database, PORT=str(first.port))
-    held = memory(again)
-    for page in pages:
-        for writer in scene.join(again, page, 19):
-            writer.edit()
-    everybody = scene.writers
-    await scene.until(lambda: all(w.settled and len(w.text()) == 20 for w in everybody))
-    assert [w.joined for w in here] == [2] * 50 and [w.codes for w in here] == [[1006]] * 50
-    assert all(writer.joined == 1 and writer.codes == [] for writer in everybody[50:])
-    await asyncio.gather(*(writer.leave() for writer in everybody))
-    await scene.memory_back(again, held)
-    assert unexplained(again) == []
+    await scene.until(lambda: all(writer.codes for writer in everybody))
+    acknowledged = scene.acknowledged()
+    assert any(acknowledged[writer.author] < writer.clock for writer in everybody)
+    for writer in everybody[1::2]:
+        writer.edit()
+    await scene.all_kept(await scene.start_service(database), acknowledged)
+    await scene.start(database, PORT=str(first.port))
+    await scene.until(lambda: all(writer.settled for writer in everybody))
+    assert all(writer.joined == 2 and writer.codes == [1006] for writer in everybody)
+    await scene.recovered()
+    assert all(len(writer.text()) == 40 for writer in everybody)
 
 
 # -- the end -------------------------------------------------------------------------------------------------
@@ -902,7 +926,7 @@ async def test_a_thousand_come_at_once(scene: Scene, many_files: None, database:
 async def test_a_task_that_is_told_to_go_loses_nothing(scene: Scene) -> None:
     """SIGTERM under load: 1012 for everybody, status 0 in time; what was acknowledged is there before anybody
     is back, and the rest comes with its author."""
-    service = await scene.start_service(scene.database, DRAIN_SECONDS="3")
+    service = await scene.start(scene.database, DRAIN_SECONDS="3")
     pages = [await scene.database.page() for _ in range(2)]
     writers = [writer for page in pages for writer in await scene.write(service, page, 4)]
     began = time.monotonic()
@@ -912,7 +936,6 @@ async def test_a_task_that_is_told_to_go_loses_nothing(scene: Scene) -> None:
     assert [writer.codes for writer in writers] == [[1012]] * len(writers)
     acknowledged = scene.acknowledged()
     await scene.all_kept(await scene.start_service(scene.database), acknowledged)
-    await scene.start_service(scene.database, PORT=str(service.port))
+    await scene.start(scene.database, PORT=str(service.port))
     await scene.goes_on(writers)
-    await scene.all_equal()
-    assert unexplained(service) == []
+    await scene.recovered()
