@@ -136,6 +136,24 @@ async def test_a_lone_append_is_not_kept_waiting_and_a_flood_is(
         assert told == [2, 1, 3]
 
 
+async def test_a_flood_into_one_document_holds_up_no_other(database: Database) -> None:
+    """Documents take turns: one edit behind ten batches of another page is in the first commit."""
+    async with running(database.address) as journal:
+        assert await append(journal, "quiet", [b"open"]) == 1
+        commits: dict[str, list[int]] = {"flooded": [], "quiet": []}
+        for number in range(10 * BATCH_UPDATES // 100):
+            updates = [b"%d %d" % (number, each) for each in range(100)]
+            journal.append("flooded", updates, lambda *_: commits["flooded"].append(journal.commits))
+        journal.append("quiet", [b"x"], lambda *_: commits["quiet"].append(journal.commits))
+        async with asyncio.timeout(SECONDS):
+            await journal.flush()
+        assert commits["quiet"] == [2] and max(commits["flooded"]) >= 11
+        assert commits["flooded"] == sorted(commits["flooded"])
+        assert [number for number, _ in await read(journal, "flooded")] == list(
+            range(1, 10 * BATCH_UPDATES + 1)
+        )
+
+
 async def test_tasks_that_write_the_same_documents_share_the_numbers(database: Database) -> None:
     """Two writers, many documents in opposite orders: no deadlock, no gap, no number twice."""
     async with running(database.address) as one, running(database.address) as two:

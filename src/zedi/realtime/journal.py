@@ -154,7 +154,8 @@ class Journal:
         self._log = log
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._queue: deque[_Append] = deque()
+        self._queue: dict[str, deque[_Append]] = {}
+        """What waits of each document, in order; whose turn is next comes first."""
         self._aside: dict[str, list[_Append]] = {}
         """Appends of documents whose row somebody else holds, in order."""
         self._aside_until = 0.0
@@ -197,7 +198,7 @@ class Journal:
         It never fails: ask `full` before an update is accepted at all.
         """
         cost = sum(map(len, updates)) + _OVERHEAD * len(updates)
-        self._queue.append(_Append(document, updates, done, cost))
+        self._queue.setdefault(document, deque()).append(_Append(document, updates, done, cost))
         self._waiting += cost
         self._empty.clear()
         self._wake.set()
@@ -341,7 +342,9 @@ class Journal:
         there = await connection.fetch("SELECT name FROM documents WHERE name = ANY($1)", list(self._aside))
         held = {row["name"] for row in there} - await self._unlocked(connection, self._aside)
         for document in [document for document in self._aside if document not in held]:
-            self._queue.extendleft(reversed(self._aside.pop(document)))
+            waiting = deque(self._aside.pop(document))
+            waiting.extend(self._queue.pop(document, ()))
+            self._queue = {document: waiting, **self._queue}
 
     async def _unlocked(
         self, connection: asyncpg.Connection[asyncpg.Record], documents: Iterable[str]
@@ -361,17 +364,21 @@ class Journal:
         return self._pool
 
     def _take(self) -> dict[str, _Document]:
-        """What is committed next, by document."""
+        """What is committed next, by document. They take turns: a flood into one holds up no other."""
         batch: dict[str, _Document] = {}
         count = size = 0
         while self._queue and count < BATCH_UPDATES and size < BATCH_BYTES:
-            append = self._queue.popleft()
-            if append.document in self._aside:
-                self._aside[append.document].append(append)
+            name = next(iter(self._queue))
+            waiting = self._queue.pop(name)
+            if name in self._aside:
+                self._aside[name] += waiting
                 continue
+            append = waiting.popleft()
+            if waiting:
+                self._queue[name] = waiting
             count += len(append.updates)
             size += append.cost
-            document = batch.setdefault(append.document, _Document([], []))
+            document = batch.setdefault(name, _Document([], []))
             document.appends.append(append)
             document.rows += append.updates
         for document in batch.values():
