@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zedi.realtime import wire
-from zedi.realtime.history import RUN_BYTES, History, Snapshot, merge
+from zedi.realtime.history import RUN_BYTES, History, Snapshot, joined, merge
 
 
 def edits(seed: int, count: int) -> list[bytes]:
@@ -265,3 +265,37 @@ def test_it_tells_when_there_are_too_many_clients(monkeypatch: pytest.MonkeyPatc
     begun = History()
     begun.begin(Snapshot(whole, vector, pycrdt.get_update(whole, vector)))
     assert begun.crowded
+
+
+def a_letter(client: int, clock: int) -> bytes:
+    """The update of somebody who types after what they typed before."""
+    author, number = wire.varuint(client), wire.varuint(clock)
+    origin = b"\x84" + author + wire.varuint(clock - 1) if clock else b"\x04\x01\x04text"
+    return b"\x01\x01" + author + number + origin + b"\x01x\x00"
+
+
+def test_too_many_for_one_update_become_a_few() -> None:
+    """What comes in a flood is merged in pieces, not left as it is because it is much."""
+    updates = [a_letter(7, clock) for clock in range(30_000)]
+    assert sum(map(len, updates)) > RUN_BYTES
+    pieces = joined(updates)
+    assert len(pieces) < 4 and text_of(pieces) == "x" * 30_000
+    unmergeable = [b"\x01" * RUN_BYTES, *updates[:10]]
+    assert joined(unmergeable) == [unmergeable[0], merge(updates[:10])]
+
+
+def test_what_is_sent_again_in_bulk_hides_nothing_that_is_new() -> None:
+    """yrs cannot sort many repeated updates beside what stands in for them; what came with them counts."""
+    authors, newcomer = range(100, 150), 7
+    history = History()
+    letters = [a_letter(client, clock) for client in authors for clock in range(20)]
+    for update in letters:
+        history.append(update)
+    assert wire.decode_state_vector(history.state_vector()) == dict.fromkeys(authors, 20)
+    again = letters * 10
+    random.Random(1).shuffle(again)
+    for place, update in enumerate(again):
+        if place % 20 == 0:
+            history.append(a_letter(newcomer, place // 20))
+        history.append(update)
+    assert wire.decode_state_vector(history.state_vector())[newcomer] == len(again) // 20

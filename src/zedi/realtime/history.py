@@ -133,7 +133,10 @@ class History:
         encoded = wire.encode_state_vector(vector)
         if self._last_answer is None or self._last_answer[0] != encoded:
             parts = [self._without(run, vector, encoded) for run in self._runs]
-            self._last_answer = (encoded, joined([part for part in parts if part != wire.EMPTY_UPDATE]))
+            parts = [part for part in parts if part != wire.EMPTY_UPDATE]
+            # Long ones stay pieces: the event loop would wait for the merging, and nobody needs it.
+            few = sum(map(len, parts)) <= RUN_BYTES
+            self._last_answer = (encoded, joined(parts) if few else parts)
         return self._last_answer[1]
 
     def contains(self, update: bytes) -> bool:
@@ -198,8 +201,11 @@ class History:
         if not self._uncounted:
             return
         runs, self._uncounted, self._uncounted_size = self._uncounted, [], 0
-        parts = [_stand_in(self._vector), *self._waiting, *(run.data for run in runs)]
-        probe = merge(parts)
+        counted = [_stand_in(self._vector), *self._waiting]
+        probe = merge([*counted, *(run.data for run in runs)])
+        if probe is None:
+            # yrs cannot sort many that were sent again beside what stands in for them.
+            probe = merge([*counted, *(difference(run.data, self._encoded_vector) for run in runs)])
         if probe is None:
             return  # The vector stays lower than it could be: clients send more than they must.
         try:
@@ -246,12 +252,22 @@ def merge(updates: list[bytes]) -> bytes | None:
 
 
 def joined(updates: list[bytes]) -> list[bytes]:
-    """The same in one update, where they are short enough for that and can be merged."""
-    if len(updates) > 1 and sum(map(len, updates)) <= RUN_BYTES:
+    """The same in few updates: what is made of several has RUN_BYTES at most; some cannot be merged."""
+    if len(updates) < 2:
+        return updates
+    if sum(map(len, updates)) <= RUN_BYTES:
         merged = merge(updates)
-        if merged is not None:
-            return [merged]
-    return updates
+        return updates if merged is None else [merged]
+    found: list[bytes] = []
+    part: list[bytes] = []
+    size = 0
+    for update in updates:
+        if part and size + len(update) > RUN_BYTES:
+            found += joined(part)
+            part, size = [], 0
+        part.append(update)
+        size += len(update)
+    return found + joined(part)
 
 
 def difference(update: bytes, vector: bytes) -> bytes:

@@ -388,7 +388,7 @@ class Room:
         own = [entry.update for entry in entries if entry.update is not None]
         fresh = [*own, *foreign]
         told = joined(fresh)
-        if len(told) < len(fresh):
+        if len(told) == 1 and len(fresh) > 1:
             self.history.condense(len(fresh), told[0])
         if own:
             self._in_flight.append(entries)
