@@ -206,6 +206,20 @@ async def test_all_documents_of_a_socket_have_a_life_of_their_own(
     assert await database.text(written) == "still here"
 
 
+async def test_a_provider_that_knows_no_request_for_a_token_comes_back_with_a_new_one(
+    database: Database, start_service: StartService, clients: NodeClients, issuer: Issuer
+) -> None:
+    """Version 2 hears of its token's end by the socket's, and brings the next; what it wrote is there."""
+    service = await start_service(database, change=QUICK_TICKS)
+    page = await database.page()
+    tokens = [issuer.token(seconds=1), issuer.token()]
+    await clients.open("old", service, page, tokens, kind="hocuspocus-2")
+    await clients.wait("old", synced=True, tokens=2, closes=[4408], scope="read-write")
+    await clients.command("insert", "old", text="still here")
+    await clients.wait("old", unsynced=0)
+    assert await database.text(page) == "still here"
+
+
 async def test_a_y_websocket_hears_that_it_was_denied_and_may_only_read(
     database: Database,
     start_service: StartService,

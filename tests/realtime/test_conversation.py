@@ -180,7 +180,7 @@ async def test_a_new_token_keeps_a_document_alive(
     assert await client.until(wire.SyncStatus) == wire.SyncStatus(page, True)
     assert await peer.next() == wire.Awareness(page, HERE)
     assert isinstance(await peer.next(), wire.Update)
-    assert await client.close_code() == 4401
+    assert await client.close_code() == 4408
 
 
 async def test_who_hears_nothing_is_told_something(

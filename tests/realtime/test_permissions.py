@@ -173,7 +173,7 @@ async def test_a_new_token_is_taken_while_the_database_is_away(
     try:
         author.say(wire.Token(page, issuer.token(), None))
         assert await author.until(wire.Authenticated) == wire.Authenticated(page, "read-write")
-        assert await other.close_code() == 4401  # the first token has ended
+        assert await other.close_code() == 4408  # the first token has ended
         doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
         doc.get("text", type=pycrdt.Text).insert(0, "still here")
         author.say(wire.Update(page, doc.get_update()))

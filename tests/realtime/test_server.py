@@ -311,12 +311,12 @@ async def test_pings_show_that_a_client_lives(
 async def test_a_token_that_runs_out_ends_the_socket(
     database: Database, start_service: StartService, connect: Connect, issuer: Issuer
 ) -> None:
-    """A new token is asked for before the end of the old one; without it the socket is closed with 4401."""
+    """A new token is asked for before the end of the old one; without it the socket is closed with 4408."""
     service, page = await start_service(database, change=QUICK_TICKS), await database.page()
     client = await connect(service)
     await join(client, page, issuer.token(seconds=1))
     assert await client.until(wire.TokenRequest) == wire.TokenRequest(page)
-    assert await client.close_code() == 4401
+    assert await client.close_code() == 4408
 
 
 async def test_who_does_not_answer_a_ping_is_gone(

@@ -314,10 +314,22 @@ def test_a_new_token_is_asked_for_and_extends_the_document() -> None:
 
 
 def test_an_expired_token_closes_the_socket() -> None:
-    """4401, so that providers attach again and bring a new token."""
+    """4408, so that providers of all versions attach again and bring a new token."""
     it = a_session()
     open_document(it)
-    assert closed(it.tick(USER.expires_at)) == session.UNAUTHORIZED
+    assert closed(it.tick(USER.expires_at)) == session.TIMEOUT
+
+
+def test_who_asks_twice_before_a_good_token_is_answered_once() -> None:
+    """The newest Step1 counts, and the others are not held any more."""
+    it = a_session()
+    for vector in (b"\x00", b"\x01\x07\x05"):
+        for number in range(LIMITS.held_messages):
+            assert tell(it, wire.Step1("doc", vector)) == [], number
+    (ask,) = tell(it, wire.Token("doc", "good", None))
+    assert isinstance(ask, session.Authenticate)
+    answered = it.authenticated("doc", ask.attempt, USER, "read-write", NOW)
+    assert [each for each in answered if isinstance(each, session.Join)] == [session.Join("doc", {7: 5})]
 
 
 def test_a_token_refused_on_a_live_document_ends_it() -> None:

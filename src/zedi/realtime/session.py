@@ -14,9 +14,11 @@ What the protocols leave open is decided here:
 - A frame that cannot be read, a malformed update and a message that only servers may send close the socket
   with 4205 (reset): the client comes back and synchronises from the start.
 - What a stranger may not do (hold too much, fail too often) closes with 4401, being late with 4408.
-- A denied address keeps what was held: a client that only sends a new token must find its Step1 answered.
-- A token that expires closes the socket with 4401, not the document: providers of v3 and v4 attach a
-  document again only when its socket comes back. They are asked for a new token before that.
+- A denied address keeps what was held: a client that only sends a new token must find its Step1 answered. One
+  that sends its Step1 again is answered once.
+- A token that expires closes the socket, not the document: providers of v3 and v4 attach a document again
+  only when its socket comes back. They are asked for a new token before that. The code is 4408, because v2,
+  which does not know the question, never comes back after 4401, and brings a new token after any other.
 - A y-websocket client that is denied is told why, and closed with 4401 a little later: it comes back 0.1 s
   after the end of any socket that had been opened, whatever the code.
 - A reader that writes is answered SyncStatus 0; y-websocket has no word for that, so its update is dropped.
@@ -380,6 +382,8 @@ class Session:
                 continue
             live = True
             if document.user and now >= document.user.expires_at:
+                if self.protocol is Protocol.HOCUSPOCUS:
+                    return self._close(TIMEOUT, "no new token came in time")
                 return self._close(UNAUTHORIZED, "the token has expired")
             if now >= document.ask_at and self.protocol is Protocol.HOCUSPOCUS:
                 document.ask_at = now + self._limits.refresh_seconds / 4
@@ -456,6 +460,12 @@ class Session:
         document = self._document(message.address, now)
         if document is None:
             return self._close(UNAUTHORIZED, f"more than {self._limits.documents} documents")
+        if isinstance(message, wire.Step1):
+            # Whoever asks again, with a second token, waits for one answer: a provider of version 2 counts
+            # SyncStatus, and would take an edit for saved that is not.
+            asked = [each for each in document.held if isinstance(each[0], wire.Step1)]
+            document.held = [each for each in document.held if not isinstance(each[0], wire.Step1)]
+            self._release(asked)
         self._held_bytes += size
         self._held_messages += 1
         if self._held_bytes > self._limits.held_bytes:
