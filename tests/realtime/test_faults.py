@@ -860,8 +860,11 @@ async def test_slow_readers_are_closed_and_disturb_nobody(scene: Scene, connect:
 
 
 async def test_a_reader_that_only_asks_cannot_make_memory_grow(scene: Scene, connect: Connect) -> None:
-    """Step1 again and again, each time from another state, and not a byte read: closed with 1013."""
-    service = await scene.start(scene.database)
+    """Step1 again and again, each time from another state, and not a byte read: one answer waits for it, and
+    after a while it is closed with 1013."""
+    service = await scene.start(
+        scene.database, change="from zedi.realtime import server as s; s.STALLED_TICKS = 3"
+    )
     page = await scene.database.page()
     writers = await scene.write(service, page, 2)
     pusher = await connect(service)
@@ -870,9 +873,11 @@ async def test_a_reader_that_only_asks_cannot_make_memory_grow(scene: Scene, con
         pusher.say(wire.Update(page, long_update(1024**2)))
         await pusher.until(wire.SyncStatus)
     greedy = await read_nothing(connect, scene, service, page)
+    before = memory(service)
     for number in range(1, 60):
         greedy.say(wire.Step1(page, wire.encode_state_vector({number: 1})))
-    await service.logged("slow_reader")
+    assert (await service.logged("slow_reader"))["backlog"] < 6 * 1024**2
+    assert memory(service) < before + 3 * 4 * 1024**2  # what is answered is made, and then kept for the next
     await service.logged("disconnected", code=1013)
     pusher.transport.disconnect()
     await scene.goes_on(writers)

@@ -66,6 +66,8 @@ CAUGHT_UP: Final = 1024 * 1024
 _ANY: Final = sys.maxsize
 _WAITING_CLIENTS: Final = 4096
 """Clients of a state vector that is kept until then; a longer one is answered with all there is."""
+STALLED_TICKS: Final = 30
+"""Seconds after which a reader is too slow of whose backlog nothing has gone, however short that is."""
 NUDGE_TICKS: Final = 20
 """Seconds without a message to a client after which it is told something: it leaves after 30."""
 CLOSE_SECONDS: Final = 3.0
@@ -129,6 +131,10 @@ class Connection(WSListener):
         self._pinged_at = self._opened_at
         self._quiet = 0
         """Ticks since something was written."""
+        self._backlog = 0
+        """Bytes that were unread at the last tick."""
+        self._stalled = 0
+        """Ticks since that has become less."""
 
     # -- what picows calls --------------------------------------------------------------------------------
 
@@ -270,11 +276,14 @@ class Connection(WSListener):
         self._quiet = 0
         backlog = self._stream.get_write_buffer_size()
         if backlog > MAX_BACKLOG and backlog > MAX_BACKLOG + self._allowance:
-            self._event("slow_reader", level="warning", backlog=backlog)
-            self._service.metrics.errors += 1
-            self.close(TRY_AGAIN_LATER, "too slow")
+            self._too_slow(backlog)
         else:
             self._stream.write(packet)
+
+    def _too_slow(self, backlog: int) -> None:
+        self._event("slow_reader", level="warning", backlog=backlog)
+        self._service.metrics.errors += 1
+        self.close(TRY_AGAIN_LATER, "too slow")
 
     def pause_writing(self) -> None:
         pass
@@ -327,6 +336,12 @@ class Connection(WSListener):
         if now - self._pinged_at >= interval:
             self._pinged_at = now
             self._write_control(frames.PING)
+        backlog = self._stream.get_write_buffer_size()
+        self._stalled = self._stalled + 1 if backlog and backlog >= self._backlog else 0
+        self._backlog = backlog
+        if self._stalled >= STALLED_TICKS:
+            self._too_slow(backlog)
+            return
         self._give_back()  # what a burst of small frames has made of it
         self._do(self._session.tick(time.time()))
         self._quiet += 1
