@@ -22,7 +22,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
@@ -69,7 +69,7 @@ _WAITING_CLIENTS: Final = 4096
 STALLED_TICKS: Final = 30
 """Seconds after which a reader is too slow of whose backlog nothing has gone, however short that is."""
 NUDGE_TICKS: Final = 20
-"""Seconds without a message to a client after which it is told something: it leaves after 30."""
+"""Seconds after which a client is told something, whatever else it hears: it leaves after 30 of silence."""
 CLOSE_SECONDS: Final = 3.0
 """How long a peer may take to answer a close, or to read what stands before it."""
 HANDSHAKE_SECONDS: Final = 10.0
@@ -94,6 +94,7 @@ _FORWARDED: Final = "x-forwarded-for"
 """What came through the load balancer has this header. Metrics are for who reaches the task itself."""
 
 SERVICE_RESTART: Final = 1012
+_BINARY: Final = WSMsgType.BINARY
 _NO_CODE: Final = 1005
 """What the log calls an empty close frame."""
 
@@ -129,8 +130,9 @@ class Connection(WSListener):
         self._opened_at = time.monotonic()
         self._heard_at = self._opened_at
         self._pinged_at = self._opened_at
-        self._quiet = 0
-        """Ticks since something was written."""
+        self._ticks = 0
+        self._behind = False
+        """More than CAUGHT_UP is unread, so that every write is looked at."""
         self._backlog = 0
         """Bytes that were unread at the last tick."""
         self._stalled = 0
@@ -143,6 +145,7 @@ class Connection(WSListener):
         self._parser: Parser | None = parser
         """Until the end."""
         self._stream = parser.stream
+        self._send = parser.stream.write
         parser.attach(self)
         self._stream.set_write_buffer_limits(CAUGHT_UP, CAUGHT_UP)
         self._stranger = self._service.strangers.admit(self._stream, self._refuse)
@@ -152,13 +155,13 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self._heard_at = time.monotonic()
         kind = frame.msg_type
-        if kind == WSMsgType.BINARY and frame.fin and self._fragments is None and not frame.rsv1:
+        if kind == _BINARY and frame.fin and self._fragments is None and not frame.rsv1:
             self._receive(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
             self._closed_by_client(frame)
         elif kind == WSMsgType.PING:
             # Not by picows, which looks at no backlog: who pings and does not read would fill our memory.
-            self._write_control(frames.pong(frame.get_payload_as_bytes()))
+            self.write(frames.pong(frame.get_payload_as_bytes()))
         elif kind == WSMsgType.PONG:
             pass
         else:
@@ -269,11 +272,11 @@ class Connection(WSListener):
     def write(self, packet: bytes) -> None:
         """Writes whole frames, or parts of one that follow each other. Never fails.
 
-        Each call is a system call: the transport sends at once what the socket takes (aiofastnet 1.2).
+        Each call is a system call: the transport sends at once what the socket takes (aiofastnet 1.2). Rooms,
+        which write most, call the transport's own `write` for who has caught up (`_links_write`).
         """
         if self._closing:
             return
-        self._quiet = 0
         backlog = self._stream.get_write_buffer_size()
         if backlog > MAX_BACKLOG and backlog > MAX_BACKLOG + self._allowance:
             self._too_slow(backlog)
@@ -286,12 +289,20 @@ class Connection(WSListener):
         self.close(TRY_AGAIN_LATER, "too slow")
 
     def pause_writing(self) -> None:
-        pass
+        """More than CAUGHT_UP is unread. Called in the middle of writing."""
+        self._behind = True
+        self._links_write(self.write)
 
     def resume_writing(self) -> None:
         """It has caught up. Called in the middle of writing."""
+        self._behind = False
+        self._links_write(self._send)
         self._allowance = 0
         asyncio.get_running_loop().call_soon(self._join_waiting)
+
+    def _links_write(self, write: Callable[[bytes], None]) -> None:
+        for _, link in self._rooms.values():
+            link.write = write
 
     def _join(self, room: Room, link: Link, vector: dict[int, int]) -> None:
         """Sends a document to one that has caught up, however long it is."""
@@ -305,12 +316,6 @@ class Connection(WSListener):
             link = next(iter(self._joins))
             room, vector = self._joins.pop(link)
             self._join(room, link, vector)
-
-    def _write_control(self, packet: bytes) -> None:
-        """Writes a ping or a pong. The client's program sees neither, so its silence goes on."""
-        quiet = self._quiet
-        self.write(packet)
-        self._quiet = quiet
 
     def close(self, code: int, reason: str) -> None:
         """Starts the closing handshake; whoever does not answer in time is cut off."""
@@ -335,7 +340,7 @@ class Connection(WSListener):
             return
         if now - self._pinged_at >= interval:
             self._pinged_at = now
-            self._write_control(frames.PING)
+            self.write(frames.PING)
         backlog = self._stream.get_write_buffer_size()
         self._stalled = self._stalled + 1 if backlog and backlog >= self._backlog else 0
         self._backlog = backlog
@@ -344,8 +349,8 @@ class Connection(WSListener):
             return
         self._give_back()  # what a burst of small frames has made of it
         self._do(self._session.tick(time.time()))
-        self._quiet += 1
-        if self._quiet >= NUDGE_TICKS:
+        self._ticks += 1
+        if self._ticks % NUDGE_TICKS == 0:
             self._do(self._session.nudge())
 
     def readers(self) -> list[tuple[str, str, User]]:
@@ -439,6 +444,7 @@ class Connection(WSListener):
             room, link = opened
             self._joins.pop(link, None)
             room.leave(link)
+            link.write = _discard  # a room may be in the middle of writing to all
             self._service.hub.release(room)
 
     async def _authenticate(self, wish: session.Authenticate) -> None:
@@ -457,7 +463,7 @@ class Connection(WSListener):
                     if self._closing or not self._session.wants(address, attempt) or address in self._rooms:
                         service.hub.release(room)
                     else:
-                        link = Link(address, self.write)
+                        link = Link(address, self.write if self._behind else self._send)
                         self._rooms[address] = (room, link)
                         room.enter(link)
         except TokenError as error:
@@ -783,6 +789,10 @@ class Service:
         await self.journal.flush()
         self.hub.flush()  # the acknowledgements
         await self.fanout.flush()
+
+
+def _discard(packet: bytes) -> None:
+    """For whoever is not there any more."""
 
 
 def _text(body: bytes) -> WSUpgradeResponseWithListener:

@@ -22,7 +22,7 @@ What the protocols leave open is decided here:
 - A y-websocket client that is denied is told why, and closed with 4401 a little later: it comes back 0.1 s
   after the end of any socket that had been opened, whatever the code.
 - A reader that writes is answered SyncStatus 0; y-websocket has no word for that, so its update is dropped.
-- Who was told nothing for a while gives its socket up; `nudge` has something that may be said at any time.
+- Who is told nothing for a while gives its socket up; `nudge` has something that may be said at any time.
 """
 
 from __future__ import annotations
