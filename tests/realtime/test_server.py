@@ -296,10 +296,8 @@ async def test_pings_show_that_a_client_lives(
     service = await start_service(
         database, PING_INTERVAL="1", change="import zedi.realtime.server as s; s.CLOSE_SECONDS = 0.5"
     )
-    pinging, silent = (
-        await connect(service, enable_auto_pong=False),
-        await connect(service, enable_auto_pong=False),
-    )
+    pinging, silent = await connect(service), await connect(service)
+    pinging.answers = silent.answers = False
     while not silent.closed.done():
         pinging.transport.send_ping()
         async with asyncio.timeout(20):
