@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pycrdt
 import pytest
 
-from zedi.realtime import wire
+from zedi.realtime import server, wire
 from zedi.realtime.history import Snapshot
 from zedi.realtime.journal import Done
+from zedi.realtime.room import Link
 from zedi.realtime.server import Connection, Service
 
 if TYPE_CHECKING:
@@ -96,14 +97,23 @@ async def test_a_long_page_is_written_as_it_is_stored(
     doc.get("text", type=pycrdt.Text).insert(0, "edit")
     edit = doc.get_update(snapshot.vector)
     written: list[bytes] = []
-    write = Connection.write
 
-    def seen(self: Connection, packet: bytes) -> None:
-        if len(packet) > LONG:
-            written.append(packet)
-        write(self, packet)
+    class Watched(Link):
+        """A link that tells of the long packets that it is given."""
 
-    monkeypatch.setattr(Connection, "write", seen)
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name != "write":
+                return found
+
+            def write(packet: bytes) -> None:
+                if len(packet) > LONG:
+                    written.append(packet)
+                found(packet)
+
+            return write
+
+    monkeypatch.setattr(server, "Link", Watched)
     monkeypatch.setattr(pycrdt, "Doc", no_doc)
     first, second = await arrive(page), await arrive(page)
     for client in (first, second):
