@@ -51,7 +51,9 @@ _LATE: Final = 0.005
 """Seconds after its time at which a beat says that there is no processor to be had: somebody else has it, or
 the task has used up what it is given."""
 _PATIENCE: Final = 8
-"""Rests that an acknowledgement waits for something to go with."""
+"""Rests that an acknowledgement waits for something to go with, at least; twice as many at most."""
+_EARLY: Final = 0.0005
+"""Seconds by which a timer of uvloop may be early: it counts in whole milliseconds."""
 _MEASURED: Final = 0.05
 """Seconds over which the use of the processor is measured."""
 _STEP: Final = 1.5
@@ -356,7 +358,10 @@ class Hub:
 
     def _owe(self, room: Room) -> None:
         if room not in self._owing:
-            at = self._owing[room] = time.monotonic() + self._rest * _PATIENCE
+            # At a moment that it shares with others: mostly something to go with comes first, and a beat for
+            # each would be one in vain.
+            patience = self._rest * _PATIENCE
+            at = self._owing[room] = (time.monotonic() // patience + 2) * patience
             self._wake(at)
 
     def _wake(self, at: float) -> None:
@@ -368,7 +373,10 @@ class Hub:
         loop = asyncio.get_running_loop()
         delay = at - time.monotonic()
         self._beat_at = at
-        self._beat = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
+        if delay > 0:
+            self._beat = loop.call_later(max(delay, 2 * _EARLY), self._flush)
+        else:
+            self._beat = loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Flushes the rooms whose time has come."""
@@ -376,8 +384,8 @@ class Hub:
         now = time.monotonic()
         if now - self._beat_at > _LATE:
             self._late = True
-        # Who would be next in a moment goes along: waking up costs as much as a write.
-        soon = now + self._rest / 4
+        # Who would be next in a moment goes along: waking up costs as much as a few writes.
+        soon = now + max(self._rest / 4, _EARLY)
         ready = [room for room in self._dirty if room.rests_until <= soon]
         ready += [room for room, at in self._owing.items() if at <= soon and room not in self._dirty]
         self._flush_all(ready)

@@ -6,7 +6,7 @@ commit the writer rests for PAUSE_SECONDS, which readers do not notice (they hav
 neither (they see "saved" a few hundredths of a second later). What another task waits for is not kept back.
 
 What came of one document for one commit is stored as one row, where it can be merged: what is counted and
-numbered here are rows. So a page that many write on grows by 50 rows a second at most, is compacted less
+numbered here are rows. So a page that many write on grows by 33 rows a second at most, is compacted less
 often, and opens from fewer rows.
 
 Numbers: a document's head row counts its updates. The statement that appends raises the count under that
@@ -50,7 +50,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """What may wait while the database is away. Each update counts for its bytes and _OVERHEAD."""
 _OVERHEAD: Final = 200
-PAUSE_SECONDS: Final = 0.020
+PAUSE_SECONDS: Final = 0.030
 """From the beginning of one commit to the next: each costs a fifth of a millisecond of processor time, and
 as much at the database, however little is in it."""
 READ_UPDATES: Final = 2000
