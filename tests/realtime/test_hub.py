@@ -250,7 +250,7 @@ async def test_a_busy_task_lets_its_rooms_rest_longer(monkeypatch: pytest.Monkey
     scene = Scene([])
     room = await scene.hub.open("doc")
     room.enter(a_link())
-    updates = iter(typed(400))
+    updates = iter(typed(500))
 
     def rest(use: float) -> float:
         """Of a room, in seconds, after five seconds of that use."""
@@ -262,7 +262,9 @@ async def test_a_busy_task_lets_its_rooms_rest_longer(monkeypatch: pytest.Monkey
         return room.rests_until - clocks.now
 
     assert rest(0.1) == pytest.approx(0.001)
+    assert rest(0.4) == pytest.approx(0.009)
     assert rest(1.0) == pytest.approx(0.030)
+    assert rest(0.4) == pytest.approx(0.009)
     clocks.now += 60  # nobody writes; who comes first after that need not wait
     assert rest(0.0) == pytest.approx(0.001)
     await scene.hub.close()

@@ -7,9 +7,10 @@ opening has a generation of its own, so a late closing never meets the room that
 
 The beat: what comes in after some quiet is flushed at once. After that its room rests for a while: a write
 costs the same however much it carries, so what is typed meanwhile is merged. A task that has time to spare
-lets its rooms rest for a millisecond, and nobody waits; one that uses more than _SHARE of a processor, or
-gets none when it should, lets them rest longer and longer (`_measure`), up to _LONGEST_REST. An
+lets its rooms rest for a millisecond, and nobody waits; one that is busier for 9 ms, which nobody sees; one
+that uses more than half of a processor, or gets none when it should, for up to 30 ms (`_measure`). An
 acknowledgement that has nothing else to go with waits a few times as long for something that has.
+docs/decisions/0008-how-long-a-room-rests.md has what was measured.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ REBASE_BYTES: Final = 4 * 1024 * 1024
 _REMINDER: Final = 8
 _CATCH_UPS: Final = 4
 _SHORTEST_REST: Final = 0.001
+_USUAL_REST: Final = 0.009
 _LONGEST_REST: Final = 0.030
-_SHARE: Final = 0.3
-"""Of a processor: who uses more lets rooms rest longer. What is left is for crowds who join."""
+_EASY: Final = 0.25
+_BUSY: Final = 0.5
+"""Shares of a processor. Who uses less than the first makes nobody wait, who uses more saves what it can save
+with _USUAL_REST, and who uses more than the second what it can save with _LONGEST_REST."""
 _LATE: Final = 0.005
 """Seconds after its time at which a beat says that there is no processor to be had: somebody else has it, or
 the task has used up what it is given."""
@@ -406,11 +410,15 @@ class Hub:
                 self._log.event("flush failed", level="error", document=room.document, reason=repr(error))
 
     def _measure(self, now: float) -> None:
-        """Makes the rest longer or shorter, by how much more or less of the processor is used than may be."""
+        """Makes the rest longer or shorter, by how much of the processor was used since the last time."""
         clock, since = time.thread_time(), now - self._measured_at
-        use = (clock - self._clock) / since
-        change = _STEP if self._late else min(_STEP, max(1 / _STEP, use / _SHARE))
-        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, self._rest * change ** (since / _MEASURED)))
+        use, rest = (clock - self._clock) / since, self._rest
+        enough = _EASY if rest < _USUAL_REST or use < _EASY else _BUSY
+        change = _STEP if self._late else min(_STEP, max(1 / _STEP, use / enough))
+        rest *= change ** (since / _MEASURED)
+        if _EASY <= use <= _BUSY and not self._late:
+            rest = min(rest, _USUAL_REST) if self._rest < _USUAL_REST else max(rest, _USUAL_REST)
+        self._rest = min(_LONGEST_REST, max(_SHORTEST_REST, rest))
         self._clock, self._measured_at, self._late = clock, now, False
 
     # -- other tasks --------------------------------------------------------------------------------------
