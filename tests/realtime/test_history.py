@@ -299,3 +299,21 @@ def test_what_is_sent_again_in_bulk_hides_nothing_that_is_new() -> None:
             history.append(a_letter(newcomer, place // 20))
         history.append(update)
     assert wire.decode_state_vector(history.state_vector())[newcomer] == len(again) // 20
+
+
+@given(st.lists(st.integers(0, 80), max_size=6), st.booleans())
+def test_many_at_once_are_the_same_as_one_by_one(counts: list[int], long: bool) -> None:
+    """However they are portioned, and whatever was there before."""
+    clock, one, many = 0, History(), History()
+    for count in counts:
+        updates = [a_letter(7, clock + number) for number in range(count)]
+        clock += count
+        if long and updates:
+            doc: pycrdt.Doc[Any] = pycrdt.Doc()
+            doc.get("text", type=pycrdt.Text).insert(0, "x" * RUN_BYTES)
+            updates.insert(len(updates) // 2, doc.get_update())
+        for update in updates:
+            one.append(update)
+        many.extend(updates)
+        assert one.size == many.size
+    assert many.missing({}) == one.missing({}) and many.state_vector() == one.state_vector()

@@ -13,7 +13,9 @@
     archive    versions of pages that left the database; S3
     access     tokens (Cognito's keys given or fetched, cached by key ID) and who may open a page
     server     sockets, health, signals, drain
+    parser     WebSocket frames, read by picows, which does nothing else
     strangers  bounds what sockets without a good token may make us keep
+    unfinished bounds what the others may make us keep of messages that are not whole yet
     frames     WebSocket frames, made once for all readers
     metrics    what is counted, for CloudWatch and for Prometheus
     log        JSON lines: events, and metrics in the embedded format

@@ -107,6 +107,23 @@ class History:
         if len(self._tail) >= FAN or self._tail_size >= RUN_BYTES:
             self._fold()
 
+    def extend(self, updates: list[bytes]) -> None:
+        """As `append` of each, in less time where they are short."""
+        start = 0
+        while start < len(updates):
+            part = updates[start : start + FAN - len(self._tail)]
+            start += len(part)
+            size = sum(map(len, part))
+            if self._tail_size + size >= RUN_BYTES:
+                for update in part:
+                    self.append(update)
+                continue
+            self._tail += part
+            self._tail_size += size
+            self.size += size
+            if len(self._tail) >= FAN:
+                self._fold()
+
     def condense(self, count: int, merged: bytes) -> None:
         """`merged` says what the last `count` updates say. It takes their place, where they were not merged
         with others by now, so that nobody has to merge them again."""

@@ -47,7 +47,7 @@ _CATCH_UPS: Final = 4
 _SHORTEST_REST: Final = 0.001
 _USUAL_REST: Final = 0.009
 _LONGEST_REST: Final = 0.030
-_EASY: Final = 0.25
+_EASY: Final = 0.27
 _BUSY: Final = 0.5
 """Shares of a processor. Who uses less than the first makes nobody wait, who uses more saves what it can save
 with _USUAL_REST, and who uses more than the second what it can save with _LONGEST_REST."""
@@ -302,8 +302,7 @@ class Hub:
                 history.begin(span.snapshot)
                 base, base_bytes = span.last, len(span.snapshot.data) + sum(map(len, span.updates))
             for _, updates in _portions(span):
-                for update in updates:
-                    history.append(update)
+                history.extend(updates)
                 await asyncio.sleep(0)
             last = span.last
         if last < seen:

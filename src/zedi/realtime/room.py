@@ -1,7 +1,7 @@
 """One open document: who reads it, who is present, what is known of it, and how far the journal is.
 
-What comes in during one turn is collected; `flush` then sends it: the updates of a turn merged into one
-frame, the presence changes into another, both made once, and what was merged handed to the journal. Every
+What comes in is collected; `flush` then sends it: the updates merged into one frame, the presence changes
+into another, both made once, and hands what was written here to the journal, which merges for itself. Every
 update and Step2 gets exactly one SyncStatus after its commit, with the next flush: a reader is written once,
 because a write is a system call and costs more than making what is written. A Step2 that holds nothing new
 is not stored again, and is still acknowledged only after all that came before it is committed: what the
@@ -341,8 +341,7 @@ class Room:
 
     def restore(self, first: int, updates: list[bytes]) -> None:
         """Takes in a part of the journal, in order, while nobody reads yet."""
-        for update in updates:
-            self.history.append(update)
+        self.history.extend(updates)
         self.seen = first + len(updates) - 1
 
     def _keep(self, update: bytes) -> None:
