@@ -396,6 +396,8 @@ async def test_what_was_acknowledged_survives_sigkill(
     first = await start_service(database)
     page = await database.page()
     await clients.open("a", first, page, issuer.token())
+    # What is typed before that a provider sends, and does not count.
+    await clients.wait("a", synced=True, unsynced=0)
     await clients.command("type", "a", text="x" * 300)
     await clients.wait("a", text="x" * 300, unsynced=0)
     await first.stop(signal.SIGKILL)
