@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 import resource
@@ -294,10 +295,9 @@ class Scene:
         await asyncio.gather(*(writer.leave() for writer in self.writers))
         for service, before in self.services:
             if service.process.returncode is None:
-                await self.until(lambda service=service: idle(service))  # type: ignore[misc]
+                await self.until(functools.partial(idle, service))
                 service.process.send_signal(signal.SIGHUP)
-                bound = before + MEMORY
-                await self.until(lambda service=service, bound=bound: memory(service) < bound)  # type: ignore[misc]
+                await self.until(functools.partial(within, service, before + MEMORY))
                 assert await service.stop() == 0
             assert unexplained(service, *explained) == []
 
@@ -315,6 +315,10 @@ def memory(service: Service) -> int:
     """Bytes of a service that are resident."""
     pages = Path(f"/proc/{service.process.pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def within(service: Service, bound: int) -> bool:
+    return memory(service) < bound
 
 
 async def idle(service: Service) -> bool:

@@ -69,28 +69,50 @@ class Strangers:
             self._bytes -= stranger.sent
 
 
-class Stranger(asyncio.BufferedProtocol):
-    """One socket without a good token."""
+class _InFront(asyncio.BufferedProtocol):
+    """Stands in front of the protocol of `stream`, a buffered one, and hands on to it whatever comes."""
 
-    def __init__(self, strangers: Strangers, stream: asyncio.Transport, refuse: Refuse) -> None:
+    def __init__(self, stream: asyncio.Transport) -> None:
         inner = stream.get_protocol()
         assert isinstance(inner, asyncio.BufferedProtocol)
         self.stream = stream
+        self._inner = inner
+        stream.set_protocol(self)
+
+    def get_buffer(self, sizehint: int) -> ReadableBuffer:
+        return self._inner.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.buffer_updated(nbytes)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+
+class Stranger(_InFront):
+    """One socket without a good token."""
+
+    def __init__(self, strangers: Strangers, stream: asyncio.Transport, refuse: Refuse) -> None:
+        super().__init__(stream)
         self.refuse = refuse
         self.sent = 0
         """Bytes that have been kept of it, or were; not those that were thrown away."""
         self._strangers = strangers
-        self._inner = inner
-        stream.set_protocol(self)
 
     def leave(self) -> None:
         """It has shown a good token, and what it sends goes straight to picows again."""
         if self.stream.get_protocol() is self:
             self._strangers.forget(self)
             self.stream.set_protocol(self._inner)
-
-    def get_buffer(self, sizehint: int) -> ReadableBuffer:
-        return self._inner.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         self._strangers.count(self, nbytes)
@@ -100,33 +122,20 @@ class Stranger(asyncio.BufferedProtocol):
             Deaf(self.stream)
             self.refuse(TOO_BIG, "too much before a good token")
         else:
-            self._inner.buffer_updated(nbytes)
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
+            super().buffer_updated(nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._strangers.forget(self)
-        self._inner.connection_lost(exc)
+        super().connection_lost(exc)
 
 
-class Deaf(asyncio.BufferedProtocol):
-    """In front of the protocol of `stream`: throws away what comes in, so that a close code is not overtaken
-    by a reset. Whoever sends on and on is cut off."""
+class Deaf(_InFront):
+    """Throws away what comes in, so that a close code is not overtaken by a reset. Whoever sends on and on is
+    cut off."""
 
     def __init__(self, stream: asyncio.Transport) -> None:
-        inner = stream.get_protocol()
-        assert isinstance(inner, asyncio.BufferedProtocol)
-        self._stream = stream
-        self._inner = inner
+        super().__init__(stream)
         self._discarded = 0
-        stream.set_protocol(self)
 
     def get_buffer(self, sizehint: int) -> ReadableBuffer:
         return _SINK
@@ -134,16 +143,4 @@ class Deaf(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._discarded += nbytes
         if self._discarded > _MAX_DISCARD:
-            self._stream.abort()
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._inner.connection_lost(exc)
+            self.stream.abort()
