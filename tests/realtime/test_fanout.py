@@ -85,6 +85,15 @@ async def a_task(port: int, name: bytes) -> AsyncIterator[tuple[Fanout, Receiver
         await asyncio.gather(running, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def two_tasks(port: int) -> AsyncIterator[tuple[Fanout, Receiver, Fanout, Receiver]]:
+    """Both are connected."""
+    async with a_task(port, b"task-one") as (one, at_one), a_task(port, b"task-two") as (two, at_two):
+        await at_one.connected()
+        await at_two.connected()
+        yield one, at_one, two, at_two
+
+
 class SharedJournal:
     """A journal of one document that commits at once; `after_read` is called when it was next read."""
 
@@ -128,12 +137,7 @@ async def a_hub(port: int, name: bytes, journal: SharedJournal) -> AsyncIterator
 @pytest.mark.server
 async def test_every_kind_of_message_crosses(valkey_server: Server) -> None:
     """What one task publishes the other one receives, in order; neither hears itself."""
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, at_one, two, at_two):
         await one.subscribe("doc")
         await two.subscribe("doc")
         two.query_presence("doc")
@@ -245,12 +249,7 @@ async def test_what_was_committed_while_another_task_opened_the_document_reaches
 @pytest.mark.server
 async def test_only_open_documents_are_received(valkey_server: Server) -> None:
     """A document that is not subscribed to, or no longer, does not arrive."""
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, _at_one, two, at_two):
         for document in ("left", "open"):
             await two.subscribe(document)
         two.unsubscribe("left")
@@ -265,12 +264,7 @@ async def test_only_open_documents_are_received(valkey_server: Server) -> None:
 async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server, until: Until) -> None:
     """When the server dies, publishing goes nowhere without failing; when it is back all is subscribed anew,
     and both sides are told that something may be missing."""
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, at_one, two, at_two):
         await two.subscribe("doc")
         valkey_server.stop(signal.SIGKILL)
         try:
@@ -290,12 +284,7 @@ async def test_a_killed_valkey_is_told_and_healed(valkey_server: Server, until: 
 @pytest.mark.server
 async def test_a_message_that_cannot_be_taken_in_ends_nothing(valkey_server: Server) -> None:
     """It is logged with its document; the connection stays, and the next message arrives."""
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, _at_one, two, at_two):
         await two.subscribe("doc")
         at_two.failures = [wire.WireError("history", "a defect")]
         one.head("doc", 1)
@@ -336,12 +325,7 @@ async def test_what_is_too_big_to_publish_is_told_at_once(
     """Of updates the head crosses instead, and nothing else suffers; anything else counts as lost. Neither
     waits for somebody to publish something."""
     monkeypatch.setattr(fanout, "WAITING_BYTES", 1000)
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, at_one, two, at_two):
         await one.subscribe("doc")
         await two.subscribe("doc")
         two.query_presence("doc")
@@ -365,12 +349,7 @@ async def test_commands_are_bounded_and_nothing_is_lost(
     """A flood about a few documents becomes few commands, each within its size, and all of it arrives in
     order."""
     monkeypatch.setattr(fanout, "COMMAND_BYTES", 2000)
-    async with (
-        a_task(valkey_server.port, b"task-one") as (one, at_one),
-        a_task(valkey_server.port, b"task-two") as (two, at_two),
-    ):
-        await at_one.connected()
-        await at_two.connected()
+    async with two_tasks(valkey_server.port) as (one, at_one, two, at_two):
         documents = ["a", "b"]
         for document in documents:
             await one.subscribe(document)
